@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+from tornado_sse import errors
+
+
+def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
+    lines = re.findall(r"^    ([│├└─ ]*)(\w+Error)(?:\s+\((\w+)\))?", errors.__doc__ or "", re.MULTILINE)
+    drawn = {}
+    path: list[str] = []
+    for branches, name, builtin in lines:
+        depth = len(branches) // 4
+        path[depth:] = [name]
+        drawn[name] = (path[depth - 1] if depth else "Exception", builtin)
+    classes = [
+        each for _, each in inspect.getmembers(errors, inspect.isclass) if each.__module__ == errors.__name__
+    ]
+    actual = {
+        each.__name__: (each.__bases__[0].__name__, "".join(base.__name__ for base in each.__bases__[1:]))
+        for each in classes
+    }
+    assert drawn == actual
+    assert sorted(errors.__all__) == sorted(actual)
+
+
+SENTENCES = [
+    (errors.InvalidEventError("id", "a\nb", "must not contain CR"), r"id must not contain CR: 'a\nb'"),
+    (
+        errors.EventTooLargeError(1024),
+        "an event exceeds the limit of 1,024 bytes; give EventParser a larger max_event_size",
+    ),
+    (
+        errors.SerializerNotFoundError("yaml", ["json", "text"]),
+        "no serializer is called 'yaml'; there are json, text",
+    ),
+    (
+        errors.SerializerNotFoundError("cbor", ["json"], hint="pip install tornado-sse-cbor"),
+        "no serializer is called 'cbor'; there are json. pip install tornado-sse-cbor",
+    ),
+    (errors.SerializerPluginError("dist[x]", "does not load"), "serializer plugin dist[x]: does not load"),
+    (errors.EncodeError("json", "NaN"), "the json serializer can't write this payload: NaN"),
+    (errors.DecodeError("json", "NaN"), "the json serializer can't read this data: NaN"),
+    (errors.SettingError("sse_x", "is no setting"), "sse_x is no setting"),
+    (errors.UpgradeError("no"), "no"),
+    (
+        errors.BufferFullError(2000, 0, 1000),
+        "an event of 2,000 bytes is larger than sse_max_buffer (1,000 bytes)",
+    ),
+    (
+        errors.BufferFullError(200, 900, 1000),
+        "900 bytes are waiting for a slow reader, and 200 more would exceed sse_max_buffer (1,000 bytes); "
+        "await each write() to go at the reader's pace",
+    ),
+    (errors.StreamClosedError("stalled"), "the stream has ended (stalled)"),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"), SENTENCES, ids=[type(error).__name__ for error, _ in SENTENCES]
+)
+def test_an_error_says_what_to_do(error: errors.SSEError, sentence: str) -> None:
+    assert str(error) == sentence
+    assert isinstance(error, errors.SSEError)
+
+
+def test_every_error_has_its_sentence_tested() -> None:
+    abstract = {"SSEError", "SerializerError"}
+    assert {type(error).__name__ for error, _ in SENTENCES} == {*errors.__all__} - abstract
+
+
+def test_a_closed_stream_is_a_lost_connection_to_those_who_only_know_that() -> None:
+    assert isinstance(errors.StreamClosedError(), ConnectionError)

@@ -1,0 +1,234 @@
+"""`SSEHandler`: a request handler whose response is an event stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, Literal
+
+from tornado.iostream import IOStream
+from tornado.log import app_log
+from tornado.web import Finish, HTTPError, RequestHandler
+
+from tornado_sse.capacity import Capacity
+from tornado_sse.errors import StreamClosedError, UpgradeError
+from tornado_sse.negotiation import (
+    accepts_event_stream,
+    describe,
+    is_final,
+    last_event_id,
+    origin_allowed,
+    set_cors_headers,
+    set_stream_headers,
+)
+from tornado_sse.settings import Settings
+from tornado_sse.stream import Stream
+
+__all__ = ["SSEHandler"]
+
+# What a client refused for lack of room is told to wait, in seconds (RFC 9110, section 10.2.3).
+_RETRY_AFTER = 5
+
+
+class SSEHandler(RequestHandler):
+    """Subclass this and override `open` to answer requests with an event stream::
+
+        class Clock(SSEHandler):
+            async def open(self):
+                async with self.stream:
+                    while True:
+                        await self.stream.write({"now": time.time()}, event="tick")
+                        await asyncio.sleep(1)
+
+    ``prepare()``, ``get_current_user()``, ``initialize()`` and all else work as in any handler. Headers
+    may be set until the stream starts. Settings carry the prefix ``sse_``, here or in the application; see
+    `tornado_sse.Settings` for their names without it.
+    """
+
+    #: The stream to write to.
+    stream: Stream
+
+    #: What happens to a running `open` when the client goes away: ``"cancel"`` cancels it, ``"detach"``
+    #: leaves it to run to its end, for work that must be finished whoever is watching.
+    on_disconnect: Literal["cancel", "detach"] = "cancel"
+
+    _opening: asyncio.Task[Any] | None = None
+    _opened = False
+    _cancelled = False
+
+    def open(self, *args: str, **kwargs: str) -> Awaitable[None] | None:
+        """Override to write to ``self.stream``, with the arguments of the URL pattern.
+
+        May be a coroutine. The stream stays open after ``open()`` has returned, as a WebSocket does:
+        whoever holds it may go on writing. ``async with self.stream`` ends it with the block.
+
+        The response head is sent when the stream is first used, or when ``open()`` returns. An exception
+        before that, `.HTTPError` for one, is an ordinary error response; after it, the stream ends as
+        incomplete and the client resumes. When the stream ends while ``open()`` is running, and it was not
+        ``open()`` that ended it, ``open()`` is cancelled; see ``on_disconnect``.
+        """
+
+    def on_close(self) -> None:
+        """Override to clean up. Called once for each `open`, when the stream and ``open()`` have ended.
+
+        With ``on_disconnect = "detach"`` it is called at the end of the stream, while ``open()`` runs on.
+        ``self.stream.reason`` says why the stream ended, or is None if it never started.
+        """
+
+    async def get(self, *args: str, **kwargs: str) -> None:
+        """Answer with the stream, if it may be had: 405, 403, 406, 204 or 503 otherwise."""
+        settings = self._negotiate()
+        if settings is None:
+            return
+        stream = Stream(
+            self._connect,
+            settings=settings,
+            last_event_id=last_event_id(self.request),
+            description=describe(self.request),
+        )
+        self._capacity = Capacity.of(self.application)
+        if self._capacity.acquire(settings.max_streams):
+            self.stream = stream
+            stream.on_end = self._stream_ended
+            await self._run_open(stream, args, kwargs)
+        else:
+            # send_error() would clear the header.
+            self.set_header("Retry-After", str(_RETRY_AFTER))
+            self.set_status(503)
+            self.finish()
+
+    async def post(self, *args: str, **kwargs: str) -> None:
+        """Answer as `get` does, if ``sse_methods`` has ``"POST"``; the body is in ``self.request``."""
+        await self.get(*args, **kwargs)
+
+    async def head(self, *args: str, **kwargs: str) -> None:
+        """Answer with the head that `get` would send."""
+        if self._negotiate() is not None:
+            set_stream_headers(self._headers)
+            self._transforms = []
+            self.flush()
+            self.finish()
+
+    async def options(self, *args: str, **kwargs: str) -> None:
+        """Answer a CORS preflight; a page needs one to POST, or to send headers of its own."""
+        settings = Settings.of(self)
+        if not origin_allowed(self.request, settings.allowed_origins):
+            raise HTTPError(403, "origin not allowed")
+        methods = ", ".join(sorted({*settings.methods, "OPTIONS"}))
+        set_cors_headers(self._headers, self.request, settings.allowed_origins)
+        if "Access-Control-Allow-Origin" in self._headers:
+            self.set_header("Access-Control-Allow-Methods", methods)
+            requested = self.request.headers.get("Access-Control-Request-Headers")
+            if requested:
+                self.set_header("Access-Control-Allow-Headers", requested)
+            self.set_header("Access-Control-Max-Age", "600")
+        self.set_header("Allow", methods)
+        self.set_status(204)
+        self.finish()
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Add to a 405 the ``Allow`` header it must have (RFC 9110, section 15.5.6)."""
+        if status_code == 405:
+            methods = {*Settings.of(self).methods, "OPTIONS"}
+            self.set_header("Allow", ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods)))
+        super().write_error(status_code, **kwargs)
+
+    def on_connection_close(self) -> None:
+        """Called by Tornado when the client goes away before the stream has started."""
+        super().on_connection_close()
+        self._cancel_open()
+
+    # How it is done
+
+    def _negotiate(self) -> Settings | None:
+        """Return the settings for a stream, or None if the request has been answered without one."""
+        settings = Settings.of(self)
+        method = "GET" if self.request.method == "HEAD" else self.request.method
+        if method not in settings.methods:
+            raise HTTPError(405)
+        if not origin_allowed(self.request, settings.allowed_origins):
+            raise HTTPError(403, "origin not allowed")
+        if not accepts_event_stream(self.request):
+            raise HTTPError(406)
+        set_cors_headers(self._headers, self.request, settings.allowed_origins)
+        if is_final(last_event_id(self.request)):
+            self.set_status(204)
+            self.finish()
+            return None
+        return settings
+
+    def _connect(self) -> tuple[IOStream, bool]:
+        connection = self.request.connection
+        if not hasattr(connection, "detach"):
+            raise UpgradeError(
+                f"{type(connection).__name__} can't be detached, which an event stream needs; "
+                "serve the application with tornado.httpserver.HTTPServer"
+            )
+        chunked = self.request.version == "HTTP/1.1"
+        if not chunked:
+            # Tornado would promise to keep the connection of a client that asks, where the end of the
+            # connection is the end of the body.
+            self.request.headers.pop("Connection", None)
+        set_stream_headers(self._headers)
+        # Output transforms are compression, which holds back what it is given and, beside a secret in
+        # the same response, gives it away (BREACH).
+        self._transforms = []
+        self.flush()
+        return self.detach(), chunked
+
+    async def _run_open(self, stream: Stream, args: tuple[str, ...], kwargs: dict[str, str]) -> None:
+        task = self._opening = asyncio.current_task()
+        assert task is not None
+        self._opened = True
+        try:
+            result = self.open(*args, **kwargs)
+            if result is not None:
+                await result
+            if not stream.closed:
+                stream.flush()
+        except BaseException as error:
+            if self._is_usual_end(error, task):
+                pass
+            elif isinstance(error, Finish) and stream.started:
+                stream.close()
+            else:
+                if stream.started:
+                    stream.abort()
+                raise
+        finally:
+            self._opening = None
+            if self._cancelled:
+                task.uncancel()
+                if not stream.started:
+                    self.detach()  # the client is gone, so there is nobody for Tornado to answer
+            if stream.ended or not stream.started:
+                self._end()
+            elif type(self).on_close is SSEHandler.on_close:
+                # Nobody needs the handler any more, and its request is most of what an idle stream costs.
+                stream.on_end = self._capacity.release
+
+    def _is_usual_end(self, error: BaseException, task: asyncio.Task[Any]) -> bool:
+        """Return whether an exception out of `open` is but the end of the stream arriving there."""
+        if isinstance(error, asyncio.CancelledError):
+            return self._cancelled and task.cancelling() == 1  # by us, and by nobody else
+        return isinstance(error, StreamClosedError) and self.stream.closed
+
+    def _stream_ended(self) -> None:
+        if self._opening is None or self.on_disconnect == "detach":
+            self._end()
+        elif self.stream.ended_by is not self._opening:
+            self._cancel_open()
+
+    def _cancel_open(self) -> None:
+        if self._opening is not None and self.on_disconnect != "detach" and not self._cancelled:
+            self._cancelled = True
+            self._opening.cancel()
+
+    def _end(self) -> None:
+        if self._opened:
+            self._opened = False
+            self._capacity.release()
+            try:
+                self.on_close()
+            except Exception:
+                app_log.exception("Uncaught exception in on_close() of %s", self.stream.description)

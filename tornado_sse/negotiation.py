@@ -1,0 +1,144 @@
+"""What a request asks for, and the head of the answer.
+
+Everything here looks at an `.HTTPServerRequest` and says something about it; nothing is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
+
+__all__ = [
+    "FINAL",
+    "accepts_event_stream",
+    "describe",
+    "is_final",
+    "last_event_id",
+    "origin_allowed",
+    "set_cors_headers",
+    "set_stream_headers",
+]
+
+#: How an id ends that tells a client's reconnect that there is nothing more to come. The id itself is
+#: the whole memory of it: whichever process answers the reconnect reads it there.
+FINAL: Final = "~final"
+
+# The charset is what event streams always have, and keeps careless readers from guessing latin-1.
+# no-transform keeps proxies from compressing (which buffers), X-Accel-Buffering keeps nginx from collecting
+# the whole response before it sends any. The connection is not used again after a stream, so it says so
+# (RFC 9112, section 9.6).
+_STREAM_HEADERS: Final = {
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+    "Connection": "close",
+}
+
+
+def set_stream_headers(headers: HTTPHeaders) -> None:
+    """Add what an event stream's head must have, keeping what the application has set."""
+    headers["Content-Type"] = "text/event-stream; charset=utf-8"
+    for name, value in _STREAM_HEADERS.items():
+        if name not in headers:
+            headers[name] = value
+
+
+def last_event_id(request: HTTPServerRequest) -> str | None:
+    """Return the id that the client resumes from, or None if it starts afresh.
+
+    The ``Last-Event-ID`` header comes first (WHATWG HTML, section 9.2.4), then the query parameter
+    ``last_event_id`` for clients that can't set a header. The empty string counts as none.
+    """
+    received = request.headers.get_list("Last-Event-ID")
+    if received:
+        # Clients send UTF-8, Tornado hands it over as latin-1. Several headers with different ids
+        # contradict each other; joined they equal no id, where picking one could replay the wrong events.
+        value = received[0] if len({*received}) == 1 else ",".join(received)
+        try:
+            value = value.encode("latin-1").decode()
+        except UnicodeError:
+            pass  # not UTF-8: left as it came, it equals no id either
+    else:
+        value = (request.query_arguments.get("last_event_id") or [b""])[-1].decode("utf-8", "replace")
+    return value or None
+
+
+def is_final(event_id: str | None) -> bool:
+    """Return whether an id was the last of a stream that ended for good."""
+    return event_id is not None and event_id.endswith(FINAL)
+
+
+def accepts_event_stream(request: HTTPServerRequest) -> bool:
+    """Return whether the ``Accept`` header allows ``text/event-stream`` (RFC 9110, section 12.5.1).
+
+    No header allows everything. Of several ranges that match, the most specific one decides.
+    """
+    ranges = dict(_media_ranges(",".join(request.headers.get_list("Accept"))))
+    if not ranges:
+        return True
+    for media_range in ("text/event-stream", "text/*", "*/*"):
+        if media_range in ranges:
+            return ranges[media_range] > 0
+    return False
+
+
+def _media_ranges(accept: str) -> Iterator[tuple[str, float]]:
+    for element in accept.split(","):
+        media_range, *parameters = (part.strip().lower() for part in element.split(";"))
+        if media_range:
+            weight = 1.0
+            for parameter in parameters:
+                name, _, value = parameter.partition("=")
+                if name.strip() == "q":
+                    try:
+                        weight = float(value)
+                    except ValueError:
+                        pass  # a weight that can't be read does not exclude
+            yield media_range, weight
+
+
+def origin_allowed(request: HTTPServerRequest, allowed: Collection[str] | None) -> bool:
+    """Return whether a page that may have caused this request may open streams.
+
+    With ``allowed`` None nothing is looked at: without CORS headers a browser keeps a foreign page from
+    reading the stream anyway. Otherwise the page must be of this site or of an origin in the collection.
+    Programs other than browsers send none of these headers and are let through.
+    """
+    if allowed is None or "*" in allowed:
+        return True
+    origin = request.headers.get("Origin")
+    if origin is None:
+        # A request without CORS (an <img>, a link) has no Origin; newer browsers say where it is from.
+        return request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
+    # The scheme is not compared for the same site: a proxy that ends TLS changes it.
+    return origin in allowed or urlsplit(origin).netloc.lower() == request.host.lower()
+
+
+def set_cors_headers(
+    headers: HTTPHeaders, request: HTTPServerRequest, allowed: Collection[str] | None
+) -> None:
+    """Let the pages of allowed origins read the response (Fetch, section 3.2)."""
+    if allowed is None:
+        return
+    if "*" in allowed:
+        # Never with credentials: that would let any page read with its visitor's cookies.
+        headers["Access-Control-Allow-Origin"] = "*"
+        return
+    headers.add("Vary", "Origin")
+    origin = request.headers.get("Origin")
+    if origin is not None and origin in allowed:
+        headers["Access-Control-Allow-Origin"] = origin
+        headers["Access-Control-Allow-Credentials"] = "true"
+
+
+def describe(request: HTTPServerRequest) -> str:
+    """Return a request's name for a log line: method, path, parameters without their values, address.
+
+    Values are left out because tokens travel in them. Control characters are escaped.
+    """
+    names = ",".join(request.query_arguments)
+    query = f"?{names}" if names else ""
+    line = f"{request.method} {request.path}{query} from {request.remote_ip}"
+    return line if line.isprintable() else line.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,176 @@
+"""The settings of a stream: their names, defaults, and what they may be.
+
+A setting is looked up on the handler first (a class attribute, a property or a method without
+arguments, so that it may depend on the request), then in ``Application(**settings)``, and last here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import weakref
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from tornado.web import Application, RequestHandler
+
+from tornado_sse.errors import SettingError
+
+__all__ = ["Settings"]
+
+_PREFIX: Final = "sse_"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of a stream. In an application each name carries the prefix ``sse_``.
+
+    :arg str serializer: the serializer of a write that names none.
+    :arg float keepalive: the longest silence on a stream, in seconds; a comment is sent before it
+        is over. Proxies cut idle connections after 29 to 60 seconds. None sends no comments.
+    :arg bytes keepalive_frame: what is sent then. Some readers do not see a comment until a blank line
+        follows, others take the blank line for an event; the default suits most.
+    :arg float retry: the reconnection time asked of the client with the first event, in seconds.
+    :arg int max_buffer: how many bytes one stream may hold for a slow reader.
+    :arg float stall_timeout: how long a reader may take nothing, in seconds, before it is cut off.
+    :arg float max_age: the life of a stream in seconds, after which it ends as if by ``close()`` and an
+        EventSource reconnects. Shortened at random by up to a tenth, so that streams opened together do
+        not return together. As a method it can follow a token's expiry.
+    :arg int max_streams: how many streams the application may have open at once in this process. The
+        default leaves a tenth of the process's file descriptors for everything else.
+    :arg allowed_origins: which other origins may open streams: a collection of origins such as
+        ``"https://app.example.com"``, or ``"*"`` for all, then without credentials. With None no CORS
+        header is sent and none is looked at. Requests of any other site get 403.
+    :arg methods: the HTTP methods that open a stream, of ``"GET"`` and ``"POST"``.
+
+    :raises SettingError: if a value makes no sense.
+    """
+
+    serializer: str = "json"
+    keepalive: float | None = 15.0
+    keepalive_frame: bytes = b":\n"
+    retry: float | None = None
+    max_buffer: int = 1024 * 1024
+    stall_timeout: float | None = 60.0
+    max_age: float | None = None
+    max_streams: int | None = None
+    allowed_origins: str | Collection[str] | None = None
+    methods: Collection[str] = ("GET",)
+
+    def __post_init__(self) -> None:
+        for name in ("keepalive", "stall_timeout", "max_age"):
+            _check_seconds(name, getattr(self, name), may_be_zero=False)
+        _check_seconds("retry", self.retry, may_be_zero=True)
+        _check_count("max_buffer", self.max_buffer)
+        if self.max_streams is not None:
+            _check_count("max_streams", self.max_streams, least=0)
+        _check_keepalive_frame(self.keepalive_frame)
+        _check_origins(self.allowed_origins)
+        if not self.methods or isinstance(self.methods, str) or not {*self.methods} <= {"GET", "POST"}:
+            raise _error("methods", 'must be a collection of "GET" and "POST"', self.methods)
+        if not isinstance(self.serializer, str):
+            raise _error("serializer", "must be a serializer's name", self.serializer)
+
+    @classmethod
+    def of(cls, handler: RequestHandler) -> Settings:
+        """Return the settings that apply to a handler's request.
+
+        :raises SettingError: if one makes no sense, or a name with the prefix is no setting at all.
+        """
+        _check_names(handler)
+        values = []
+        for name in _NAMES:
+            value = getattr(handler, _PREFIX + name, _UNSET)
+            if value is _UNSET:
+                value = handler.settings.get(_PREFIX + name, _UNSET)
+            elif callable(value):
+                value = value()
+            if not isinstance(value, str) and isinstance(value, Iterable) and not isinstance(value, bytes):
+                value = frozenset(value)
+            values.append(value)
+        return _shared(*values)
+
+
+_UNSET: Final[Any] = object()
+_NAMES: Final = tuple(field.name for field in fields(Settings))
+
+
+@lru_cache(maxsize=256, typed=True)
+def _shared(*values: Any) -> Settings:
+    # Streams with equal settings share one object: it is checked once, and costs a stream nothing.
+    return Settings(
+        **{name: value for name, value in zip(_NAMES, values, strict=True) if value is not _UNSET}
+    )
+
+
+def _error(name: str, reason: str, value: object) -> SettingError:
+    return SettingError(_PREFIX + name, f"{reason}, not {value!r}")
+
+
+def _check_seconds(name: str, value: Any, *, may_be_zero: bool) -> None:
+    if value is None:
+        return
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < 0 or (value == 0 and not may_be_zero):
+        raise _error(name, "must be a positive number of seconds, or None", value)
+
+
+def _check_count(name: str, value: Any, *, least: int = 1) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise _error(name, f"must be a whole number, {least} or more", value)
+
+
+def _check_keepalive_frame(value: Any) -> None:
+    # Nothing but comments: an `id:` line dispatches no event either, but moves the client's position.
+    if (
+        isinstance(value, bytes)
+        and value.startswith(b":")
+        and len(value) <= 1024
+        and value.endswith((b"\n", b"\r"))
+        and all(line.startswith(b":") for line in value.splitlines() if line)
+    ):
+        return
+    raise _error("keepalive_frame", r"must be comment lines such as b':\n' or b': ping\n\n'", value)
+
+
+def _check_origins(value: Any) -> None:
+    if value is None or value == "*":
+        return
+    if isinstance(value, str) or not isinstance(value, Collection):
+        raise _error("allowed_origins", 'must be a collection of origins, or "*"', value)
+    for origin in value:
+        parts = urlsplit(origin) if isinstance(origin, str) else None
+        # "null" is the origin of every sandboxed page and data: URL, so to allow it is to allow anybody.
+        if parts is None or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}".lower():
+            raise _error(
+                "allowed_origins",
+                'must hold origins such as "https://app.example.com" (lower case, no path)',
+                origin,
+            )
+
+
+def _check_names(handler: RequestHandler) -> None:
+    # A misspelt setting would be ignored in silence. Each source is read once: what is in it can't change
+    # often enough to be worth a look at every request.
+    if handler.application not in _checked_applications:
+        _check_known(handler.settings)
+        _checked_applications.add(handler.application)
+    if type(handler) not in _checked_classes:
+        _check_known(dir(type(handler)))
+        _checked_classes.add(type(handler))
+
+
+def _check_known(names: Iterable[str]) -> None:
+    for name in names:
+        if name.startswith(_PREFIX) and name.removeprefix(_PREFIX) not in _NAMES:
+            known = [_PREFIX + each for each in _NAMES]
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+            raise SettingError(name, f"is no setting; {hint}")
+
+
+_checked_applications: weakref.WeakSet[Application] = weakref.WeakSet()
+_checked_classes: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()

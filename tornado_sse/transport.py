@@ -1,0 +1,374 @@
+"""One response, taken out of its HTTP connection: framing, sending, keeping it alive, and its end.
+
+Theory of operation
+-------------------
+A `Transport` owns an IOStream whose response head has been written. It has one place that writes,
+`_transmit`, and two modes:
+
+*Direct.* Nothing is waiting, so the bytes go straight to ``socket.send``. That is the whole cost of an
+event: no Future, no buffer, no callback. Going through ``IOStream.write`` costs two to three times as much,
+because it makes a Future for each write and may change the poller's registration.
+
+*Queued.* The kernel took a part or nothing. The rest goes into an `Outbox`, and so does all that follows,
+until it is empty. TLS connections pass through it always: their records must be made by one hand.
+
+What waits is bounded by ``max_buffer``; an event that does not fit is refused before its first byte. Events
+are queued whole, so what a cancelled or failing writer leaves behind is whole events, and a stream can be
+closed cleanly at any moment.
+
+*The other direction.* A client has nothing more to say after its request. One read is always pending:
+its failure tells of a disconnect at once, half-closed connections included, and what does arrive is thrown
+away, up to a limit. Without that read, bytes that a client sends would pile up in the IOStream, and hide
+the end of the connection behind them.
+
+*Time.* The shared `Ticker` asks every so often. A transport that sent something since needs no keep-alive;
+one whose reader has taken nothing for ``stall_timeout`` is aborted.
+
+*The end.* It comes once, for one `Reason`: cleanly (`close`: what waits is sent, then the final chunk) or
+not (`abort`: no final chunk, so that a client can tell and resume). ``on_end`` is called from the event
+loop, never from within a write, so that nobody's loop over its streams is changed underneath it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Generator
+from enum import StrEnum
+from typing import Any, Final
+
+from tornado.iostream import IOStream, SSLIOStream
+from tornado.iostream import StreamClosedError as IOStreamClosedError
+
+from tornado_sse.errors import BufferFullError, StreamClosedError
+from tornado_sse.outbox import Outbox
+from tornado_sse.settings import Settings
+from tornado_sse.ticker import Ticker
+
+__all__ = ["READY", "Reason", "Transport"]
+
+# A writer that awaits goes on while less than this is pending. The kernel has its own buffer behind ours,
+# so a low number costs no throughput; it is what one slow stream holds while its writer is well-behaved.
+_LOW_WATER: Final = 64 * 1024
+
+# How much a client may send after its request before it is taken for broken. A browser sends nothing; a
+# pipelining client sends a request or two, which will never be answered here.
+_MAX_INPUT: Final = 64 * 1024
+
+_CLOSE_AT_ONCE: Final = struct.pack("ii", 1, 0)  # struct linger: on, zero seconds
+
+
+class Reason(StrEnum):
+    """Why a stream ended."""
+
+    #: The application called ``close()``, or left ``async with``.
+    CLOSED = "closed"
+    #: The application called ``finish()``: the client is told not to come back.
+    FINISHED = "finished"
+    #: The client went away.
+    DISCONNECTED = "disconnected"
+    #: The client took nothing for ``sse_stall_timeout`` seconds.
+    STALLED = "stalled"
+    #: The stream reached ``sse_max_age``.
+    EXPIRED = "expired"
+    #: The client sent more than it has any reason to.
+    FLOODED = "flooded"
+    #: The application failed; the client sees an incomplete response and resumes.
+    FAILED = "failed"
+
+
+class _Ready:
+    """An awaitable that is done. One object serves every write, where a Future each would be a cost."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return
+        yield
+
+
+READY: Final = _Ready()
+
+
+class Transport:
+    """The sending side of one event stream.
+
+    :arg iostream: the connection, detached, with the response head written to it.
+    :arg chunked: whether the body is framed by chunks (HTTP/1.1) or ends with the connection.
+    :arg settings: ``keepalive``, ``keepalive_frame``, ``max_buffer``, ``stall_timeout``, ``max_age`` apply.
+    :arg on_end: called once when all is over, from the event loop.
+    """
+
+    __slots__ = (
+        "_chunked", "_deadline", "_input", "_iostream", "_loop", "_on_end", "_open", "_outbox", "_settings",
+        "_socket", "_spoke", "_ticker", "bytes_sent", "ended", "ended_by", "reason", "tick_slot",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        iostream: IOStream,
+        *,
+        chunked: bool,
+        settings: Settings,
+        on_end: Callable[[], None],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ticker = Ticker.of(self._loop)
+        self._iostream = iostream
+        self._socket = None if isinstance(iostream, SSLIOStream) else iostream.socket
+        self._chunked = chunked
+        self._settings = settings
+        self._on_end: Callable[[], None] | None = on_end
+        self._open = True
+        #: Whether it is all over: nothing is pending and the connection is gone.
+        self.ended = False
+        #: Why the stream ended, or is about to (`Reason`); None while it is open.
+        self.reason: Reason | None = None
+        #: The task that ended it, if one did rather than the client or the clock.
+        self.ended_by: asyncio.Task[Any] | None = None
+        #: Bytes of the body so far, framing and what is still pending included.
+        self.bytes_sent = 0
+        self._outbox: Outbox | None = None
+        self._input = 0
+        self._spoke = True
+        self.tick_slot: int | None = None
+        now = self._ticker.now()
+        self._deadline = None if settings.max_age is None else now + settings.max_age * (1 - 0.1 * jitter())
+        self._start(now)
+
+    def _start(self, now: float) -> None:
+        try:
+            self._tune()
+            # The head may still be on its way. An empty write is done when all before it are.
+            head = self._iostream.write(b"")
+        except OSError as error:
+            self._lose(error)
+            return
+        if not head.done():
+            self._outbox = Outbox(self._iostream, self._on_drained, self._lose)
+            self._outbox.follow(head)
+        self._listen()
+        self._schedule(now)
+
+    def _tune(self) -> None:
+        self._iostream.set_nodelay(True)
+        sock = self._iostream.socket
+        if sock is None:
+            raise IOStreamClosedError
+        timeout = self._settings.stall_timeout
+        if (
+            timeout
+            and hasattr(socket, "TCP_USER_TIMEOUT")
+            and sock.family in (socket.AF_INET, socket.AF_INET6)
+        ):
+            # RFC 5482: gives up on a peer that acknowledges nothing, as after a pulled cable.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(timeout * 1000)))
+
+    # Sending
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more; what is pending may still be on its way."""
+        return not self._open
+
+    @property
+    def pending(self) -> int:
+        """How many bytes the kernel has not taken yet."""
+        return 0 if self._outbox is None else self._outbox.pending
+
+    def send(self, data: bytes) -> None:
+        """Send whole events, in the order of the calls. Never waits; see `drained`.
+
+        :raises StreamClosedError: if the stream has ended, or the client turns out to be gone.
+        :raises BufferFullError: if ``max_buffer`` does not allow it. Nothing has been sent then.
+        """
+        if not self._open:
+            raise StreamClosedError(self.reason or Reason.CLOSED)
+        limit = self._settings.max_buffer
+        pending = 0 if self._outbox is None else self._outbox.pending
+        if pending + len(data) > limit:
+            raise BufferFullError(len(data), pending, limit)
+        self._spoke = True
+        self._transmit(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        if self.ended:
+            raise StreamClosedError(self.reason or Reason.CLOSED)
+
+    def _transmit(self, data: bytes) -> None:
+        size = len(data)
+        self.bytes_sent += size
+        if self._outbox is not None:
+            self._outbox.push(data)
+            return
+        rest: bytes | memoryview = data
+        if self._socket is not None:
+            try:
+                sent = self._socket.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError as error:
+                self._lose(error)
+                return
+            if sent == size:
+                return
+            rest = memoryview(data)[sent:]
+        outbox = self._outbox = Outbox(self._iostream, self._on_drained, self._lose)
+        outbox.push(rest)
+        if self._outbox is not None:
+            now = self._ticker.now()
+            outbox.still_for(now)
+            self._schedule(now)
+
+    def _on_drained(self) -> None:
+        self._outbox = None
+        if not self._open:
+            self._end(self.reason or Reason.CLOSED)
+
+    # Backpressure
+
+    def drained(self, low_water: int = _LOW_WATER) -> Awaitable[None]:
+        """Return an awaitable that is done at once while little is pending, else when nothing is.
+
+        Awaiting it raises `StreamClosedError` if the stream ends otherwise than by ``close()`` before that.
+        Not awaiting it is fine.
+        """
+        return READY if self._outbox is None or self._outbox.pending <= low_water else _Drained(self)
+
+    # The other direction
+
+    def _listen(self) -> None:
+        try:
+            future = self._iostream.read_bytes(_MAX_INPUT, partial=True)
+        except OSError as error:
+            self._lose(error)
+            return
+        asyncio.ensure_future(future).add_done_callback(self._on_input)
+
+    def _on_input(self, future: asyncio.Future[bytes]) -> None:
+        if self.ended:
+            return
+        if (error := future.exception()) is not None:
+            self._lose(error)
+            return
+        self._input += len(future.result())
+        if self._input > _MAX_INPUT:
+            self.abort(Reason.FLOODED)
+        else:
+            self._listen()
+
+    # Time
+
+    def on_tick(self, now: float) -> float | None:
+        """Send what keeps the connection alive, and end what is stalled or too old."""
+        if self.ended:
+            return None
+        settings = self._settings
+        if self._outbox is not None:
+            if settings.stall_timeout is not None and self._outbox.still_for(now) >= settings.stall_timeout:
+                self.abort(Reason.STALLED)
+        elif self._open and not self._spoke and settings.keepalive is not None:
+            frame = settings.keepalive_frame
+            self._transmit(b"%x\r\n%b\r\n" % (len(frame), frame) if self._chunked else frame)
+            self._spoke = True
+        else:
+            self._spoke = False
+        if self._open and self._deadline is not None and now >= self._deadline:
+            self.close(Reason.EXPIRED)
+        return None if self.ended else self._next_tick(now)
+
+    def _next_tick(self, now: float) -> float | None:
+        # Half the period, so that a silence is found before it has lasted the whole.
+        settings = self._settings
+        delay = None if settings.keepalive is None else settings.keepalive / 2
+        if self._outbox is not None and settings.stall_timeout is not None:
+            delay = settings.stall_timeout / 4
+        if self._open and self._deadline is not None:
+            left = max(0.0, self._deadline - now)
+            delay = left if delay is None else min(delay, left)
+        return delay
+
+    def _schedule(self, now: float) -> None:
+        if not self.ended and (delay := self._next_tick(now)) is not None:
+            self._ticker.schedule(self, delay)
+
+    # The end
+
+    def close(self, reason: Reason = Reason.CLOSED) -> Awaitable[None]:
+        """End the response as complete, after what is pending. What comes later does nothing.
+
+        Returns an awaitable that is done when everything is in the kernel's hands.
+        """
+        if self._open:
+            self._open = False
+            self.reason = reason
+            self.ended_by = _current_task()
+            if self._chunked:
+                self._transmit(b"0\r\n\r\n")
+            if self._outbox is None:
+                self._end(reason)
+        return self.drained(0)
+
+    def abort(self, reason: Reason = Reason.FAILED) -> None:
+        """End the response as incomplete, at once; what is pending is lost."""
+        if not self.ended:
+            if reason is Reason.STALLED and (sock := self._iostream.socket) is not None:
+                # A reset, or the kernel would keep megabytes for a reader that does not read.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _CLOSE_AT_ONCE)
+            self._end(reason)
+
+    def _lose(self, error: BaseException) -> None:
+        """End because of what the socket or the IOStream has said."""
+        cause = getattr(error, "real_error", None) or error
+        # The kernel gave up on a peer that acknowledges nothing, or opens no window: TCP_USER_TIMEOUT.
+        timed_out = getattr(cause, "errno", None) == errno.ETIMEDOUT
+        self._end(Reason.STALLED if timed_out else Reason.DISCONNECTED)
+
+    def _end(self, reason: Reason) -> None:
+        if self.ended:
+            return
+        outbox, self._outbox = self._outbox, None
+        if self._open or outbox is not None:
+            # Not the end of a close() that went well; what cut it short is what there is to tell.
+            self.reason = reason
+        if self.ended_by is None:
+            self.ended_by = _current_task()
+        self._open = False
+        self.ended = True
+        self._socket = None
+        self._ticker.discard(self)
+        self._iostream.close()
+        if outbox is not None:
+            outbox.abandon(StreamClosedError(reason))
+        self._loop.call_soon(self._notify)
+
+    def _notify(self) -> None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end()
+        self.ended_by = None
+
+
+class _Drained:
+    """What a writer awaits. It waits only if it is awaited, so a writer may ignore it."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def __await__(self) -> Generator[Any, None, None]:
+        transport = self._transport
+        if transport._outbox is not None:
+            yield from transport._outbox.wait()
+        elif transport.reason not in (None, Reason.CLOSED, Reason.FINISHED, Reason.EXPIRED):
+            raise StreamClosedError(transport.reason)
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
