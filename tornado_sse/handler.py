@@ -56,7 +56,7 @@ class SSEHandler(RequestHandler):
     _opened = False
     _cancelled = False
 
-    def open(self, *args: str, **kwargs: str) -> Awaitable[None] | None:
+    def open(self, *args: Any, **kwargs: Any) -> Awaitable[None] | None:
         """Override to write to ``self.stream``, with the arguments of the URL pattern.
 
         May be a coroutine. The stream stays open after ``open()`` has returned, as a WebSocket does:

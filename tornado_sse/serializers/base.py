@@ -119,7 +119,12 @@ def to_base64(data: bytes | bytearray | memoryview) -> bytes:
 def from_base64(data: bytes) -> bytes:
     """Return the bytes that `to_base64` wrote.
 
-    :raises ValueError: if it is anything but base64 on one line with its padding. The lenient reading
-        that is Python's default skips what it doesn't know, and so turns damage into other bytes.
+    :raises ValueError: if it is anything but that: base64 on one line, with its padding, and with no bits
+        set that mean nothing. The lenient reading that is Python's default skips what it doesn't know,
+        and so turns damage into other bytes.
     """
-    return binascii.a2b_base64(data, strict_mode=True)
+    result = binascii.a2b_base64(data, strict_mode=True)
+    rest = result[len(result) // 3 * 3 :]
+    if rest and to_base64(rest) != data[-4:]:
+        raise ValueError("the last character has bits that mean nothing")
+    return result

@@ -30,7 +30,7 @@ class MsgpackSerializer:
         ``msgpack.ExtType`` and ``msgpack.Timestamp`` are written as what they are.
 
         :raises ValueError: for integers of more than 64 bits, lone surrogates, and nesting of more than
-            511, circular objects included.
+            1024 or so, circular objects included.
         :raises TypeError: for what has no plain form.
         """
         return to_base64(msgpack.packb(payload, default=plain))

@@ -1,0 +1,11 @@
+"""A live view of this machine: one EventSource, four kinds of events, four serializers.
+
+Modules, each importing only from those above it::
+
+    system.py     what psutil tells about the machine: blocking, knows nothing of the web
+    render.py     the heat map of the processor's cores, as PNG
+    logtail.py    the last lines of this program's log
+    collector.py  one collection for all viewers, running only while somebody watches
+    app.py        the page, and the stream that feeds it
+    __main__.py   the command line
+"""

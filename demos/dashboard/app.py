@@ -1,0 +1,105 @@
+"""The page, and the stream that feeds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tornado.web
+from bokeh.settings import settings as bokeh_settings
+
+import tornado_sse
+from demos.dashboard.collector import Collector
+from demos.dashboard.logtail import LogTail
+
+__all__ = ["make_app"]
+
+_HERE = Path(__file__).parent / "static"
+_MODULE = Path(tornado_sse.__file__).parent / "static"
+# Bokeh's wheel brings its own JavaScript: nothing is downloaded, and nothing is copied into this repository.
+_BOKEH = Path(bokeh_settings.bokehjs_path()) / "js"
+
+# Everything comes from this server, and nothing that is shown can become code. One door is open: BokehJS
+# keeps its styles in <style> elements inside its shadow roots, and knows neither nonces nor constructed
+# style sheets. Attributes stay closed to styles, since markup smuggled into a page would use those first.
+_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "connect-src 'self'",
+        "img-src 'self' blob: data:",
+        "style-src 'self'",
+        "style-src-elem 'self' 'unsafe-inline'",
+        "style-src-attr 'none'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Live(tornado_sse.SSEHandler):
+    """Everything the page shows, on one stream: each payload goes by the serializer that suits it."""
+
+    sse_retry = 1.0
+
+    async def open(self) -> None:
+        """Send what has been, then a batch with each new reading."""
+        collector: Collector = self.settings["collector"]
+        tail: LogTail = self.settings["tail"]
+        stream, seen, line = self.stream, 0, 0
+        async with stream:
+            with collector.watching():
+                await stream.write(collector.facts, event="facts")
+                while await collector.after(seen):
+                    # Gathered, and sent in one piece. What a write returns is for flow control, and the
+                    # flush waits for all of them: a slow reader gets fewer batches, not a longer queue.
+                    lines, line = tail.after(line)
+                    for text in lines:
+                        stream.write(text, serializer="text", event="log", flush=False)
+                    samples, seen = collector.samples(seen), collector.number
+                    stream.write(samples, serializer="msgpack", event="samples", flush=False)
+                    stream.write(collector.image, serializer="binary", event="heatmap", flush=False)
+                    stream.write(collector.record, event="system", flush=False)
+                    await stream.flush()
+
+
+class Asset(tornado.web.StaticFileHandler):
+    """A file of the page. Cached, but asked about each time, so that an edit shows on reload."""
+
+    def set_extra_headers(self, path: str) -> None:
+        """Add what a browser should refuse, and keep."""
+        self.set_header("Cache-Control", "no-cache")
+
+    def set_default_headers(self) -> None:
+        """Put the policy on every answer, errors included."""
+        for name, value in _HEADERS.items():
+            self.set_header(name, value)
+
+
+class NotFound(tornado.web.ErrorHandler):
+    """The answer to every other address."""
+
+    set_default_headers = Asset.set_default_headers
+
+
+def make_app(collector: Collector, tail: LogTail) -> tornado.web.Application:
+    """Return the application: a stream, the files of the page, and the three scripts it is built on."""
+    return tornado.web.Application(
+        [
+            (r"/live", Live),
+            (r"/(tornado_sse\.js)", Asset, {"path": _MODULE}),
+            (r"/(bokeh(?:-api)?\.min\.js)", Asset, {"path": _BOKEH}),
+            (r"/(.*)", Asset, {"path": _HERE, "default_filename": "index.html"}),
+        ],
+        default_handler_class=NotFound,
+        default_handler_args={"status_code": 404},
+        collector=collector,
+        tail=tail,
+    )
