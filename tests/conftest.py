@@ -74,7 +74,9 @@ def serve(request: pytest.FixtureRequest) -> Callable[..., None]:
 
     def serve(*handlers: type[tornado.web.RequestHandler], **settings: object) -> None:
         app.settings.update(settings)
-        app.add_handlers(".*", [(rf"/{_path(handler)}(?:/([^/?]*))?", handler) for handler in handlers])
+        for handler in handlers:
+            path = f"/{_path(handler)}"
+            app.add_handlers(".*", [(path, handler), (f"{path}/([^/]+)", handler)])
 
     return serve
 

@@ -69,7 +69,7 @@ async def test_the_head_arrives_before_the_first_event(serve: Serve, connect: Co
 
 async def test_the_first_bytes_of_a_body_are_never_a_bom(serve: Serve, connect: Connect) -> None:
     class Bom(SSEHandler):
-        async def open(self, _: str | None = None) -> None:
+        async def open(self) -> None:
             async with self.stream:
                 self.stream.write_text("\ufeff")
 
@@ -86,7 +86,7 @@ async def test_headers_and_cookies_of_the_application_are_kept(serve: Serve, con
             self.set_header("X-Mine", "1")
             self.set_cookie("seen", "yes")
 
-        async def open(self, _: str | None = None) -> None:
+        async def open(self) -> None:
             self.set_header("X-Late", "still in time")
 
     serve(Mine)
@@ -140,7 +140,7 @@ async def test_open_need_not_be_a_coroutine_and_the_stream_outlives_it(
     streams: list[tornado_sse.Stream] = []
 
     class Outlive(SSEHandler):
-        def open(self, _: str | None = None) -> None:
+        def open(self) -> None:
             streams.append(self.stream)
 
     serve(Outlive)
@@ -159,7 +159,7 @@ async def test_a_stream_starts_with_its_first_write_even_if_open_goes_on(
     go_on = asyncio.Event()
 
     class Slow(SSEHandler):
-        async def open(self, _: str | None = None) -> None:
+        async def open(self) -> None:
             await self.stream.write(1)
             await go_on.wait()
             await self.stream.write(2)
@@ -189,7 +189,7 @@ async def test_post_may_stream_if_it_is_allowed(serve: Serve, connect: Connect, 
     class Complete(SSEHandler):
         sse_methods = ("POST",)
 
-        async def open(self, _: str | None = None) -> None:
+        async def open(self) -> None:
             async with self.stream:
                 for word in self.request.body.decode().split():
                     await self.stream.write(word, serializer="text")
@@ -282,16 +282,16 @@ async def test_a_place_comes_free_however_a_stream_ends(
     serve: Serve, connect: Connect, logs: Logs, app: tornado.web.Application
 ) -> None:
     class Fails(SSEHandler):
-        async def open(self, _: str | None = None) -> None:
+        async def open(self) -> None:
             raise ZeroDivisionError
 
     class FailsLate(SSEHandler):
-        async def open(self, _: str | None = None) -> None:
+        async def open(self) -> None:
             await self.stream.write(1)
             raise ZeroDivisionError
 
     class Refuses(SSEHandler):
-        async def open(self, _: str | None = None) -> None:
+        async def open(self) -> None:
             raise tornado.web.HTTPError(404)
 
     serve(Greeting, Fails, FailsLate, Refuses, Idle)
@@ -341,7 +341,7 @@ async def test_an_error_before_the_stream_starts_is_an_ordinary_response(
     serve: Serve, connect: Connect, logs: Logs
 ) -> None:
     class Missing(Recorder):
-        async def body(self, _: str | None = None) -> None:
+        async def body(self) -> None:
             raise tornado.web.HTTPError(404, "no such thing")
 
     serve(Missing)
@@ -355,13 +355,13 @@ async def test_an_error_after_it_ends_the_stream_as_incomplete_and_is_logged_onc
     serve: Serve, connect: Connect, logs: Logs
 ) -> None:
     class Breaks(Recorder):
-        async def body(self, _: str | None = None) -> None:
+        async def body(self) -> None:
             async with self.stream:
                 await self.stream.write(1, id=1)
                 raise ZeroDivisionError("application bug")
 
     class BreaksBare(Recorder):
-        async def body(self, _: str | None = None) -> None:
+        async def body(self) -> None:
             await self.stream.write(1, id=1)
             raise ZeroDivisionError("application bug")
 
@@ -377,7 +377,7 @@ async def test_an_error_after_it_ends_the_stream_as_incomplete_and_is_logged_onc
 
 async def test_tornados_finish_ends_a_stream_cleanly(serve: Serve, connect: Connect) -> None:
     class Finishes(SSEHandler):
-        async def open(self, _: str | None = None) -> None:
+        async def open(self) -> None:
             if not self.get_query_argument("early", None):
                 await self.stream.write(1)
             raise tornado.web.Finish("done")
@@ -394,7 +394,7 @@ async def test_the_error_of_another_stream_is_an_error_here(
     serve: Serve, connect: Connect, logs: Logs
 ) -> None:
     class Other(SSEHandler):
-        async def open(self, _: str | None = None) -> None:
+        async def open(self) -> None:
             await self.stream.write(1)
             raise StreamClosedError("disconnected")
 
@@ -424,7 +424,7 @@ async def test_a_failing_on_close_is_logged_and_harms_nobody(
 
 
 class Endless(Recorder):
-    async def body(self, _: str | None = None) -> None:
+    async def body(self) -> None:
         async with self.stream:
             while True:
                 await self.stream.write("x" * 1000)
@@ -432,7 +432,7 @@ class Endless(Recorder):
 
 
 class Waiting(Recorder):
-    async def body(self, _: str | None = None) -> None:
+    async def body(self) -> None:
         await self.stream.flush()
         await asyncio.Event().wait()
 
@@ -440,12 +440,12 @@ class Waiting(Recorder):
 class WaitingEarly(Recorder):
     """Waits before it has begun."""
 
-    async def body(self, _: str | None = None) -> None:
+    async def body(self) -> None:
         await asyncio.Event().wait()
 
 
 class Returned(Recorder):
-    async def body(self, _: str | None = None) -> None:
+    async def body(self) -> None:
         return
 
 
@@ -513,7 +513,7 @@ async def test_with_detach_open_runs_on_and_on_close_does_not_wait_for_it(
     class Detached(Recorder):
         on_disconnect = "detach"
 
-        async def body(self, _: str | None = None) -> None:
+        async def body(self) -> None:
             await self.stream.flush()
             await go_on.wait()
             with pytest.raises(StreamClosedError):
@@ -538,7 +538,7 @@ async def test_with_detach_a_client_that_goes_early_does_not_stop_open(
     class DetachedEarly(Recorder):
         on_disconnect = "detach"
 
-        async def body(self, _: str | None = None) -> None:
+        async def body(self) -> None:
             await go_on.wait()
             self.notes.append("worked on")
             await self.stream.write(1)
@@ -566,7 +566,7 @@ async def test_an_end_from_outside_cancels_open(serve: Serve, connect: Connect) 
 
 async def test_an_end_from_inside_leaves_open_to_its_own_end(serve: Serve, connect: Connect) -> None:
     class Tidy(Recorder):
-        async def body(self, _: str | None = None) -> None:
+        async def body(self) -> None:
             async with self.stream:
                 await self.stream.write(1)
             for _ in range(10):
@@ -586,7 +586,7 @@ async def test_open_may_catch_the_error_of_a_write_and_clean_up_in_peace(
     go_on = asyncio.Event()
 
     class Careful(Recorder):
-        async def body(self, _: str | None = None) -> None:
+        async def body(self) -> None:
             await self.stream.flush()
             await go_on.wait()
             try:
@@ -612,7 +612,7 @@ async def test_open_may_catch_the_error_of_a_write_and_clean_up_in_peace(
 
 async def test_open_may_refuse_to_be_cancelled(serve: Serve, connect: Connect) -> None:
     class Stubborn(Recorder):
-        async def body(self, _: str | None = None) -> None:
+        async def body(self) -> None:
             await self.stream.flush()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
@@ -630,7 +630,7 @@ async def test_a_cancellation_from_elsewhere_is_no_disconnect(serve: Serve, conn
     tasks: list[asyncio.Task[Any] | None] = []
 
     class Shot(Recorder):
-        async def body(self, _: str | None = None) -> None:
+        async def body(self) -> None:
             tasks.append(asyncio.current_task())
             await self.stream.flush()
             await asyncio.Event().wait()
@@ -651,7 +651,7 @@ async def test_a_cancellation_from_elsewhere_is_no_disconnect(serve: Serve, conn
 
 async def test_the_id_to_resume_from_is_known_to_open(serve: Serve, connect: Connect) -> None:
     class Resume(SSEHandler):
-        async def open(self, _: str | None = None) -> None:
+        async def open(self) -> None:
             async with self.stream:
                 await self.stream.write(self.stream.last_event_id)
 
@@ -672,7 +672,7 @@ async def test_the_id_to_resume_from_is_known_to_open(serve: Serve, connect: Con
 
 async def test_after_finish_the_reconnect_is_told_to_stay_away(serve: Serve, connect: Connect) -> None:
     class Short(Recorder):
-        async def body(self, _: str | None = None) -> None:
+        async def body(self) -> None:
             await self.stream.write(1, id=5)
             await self.stream.finish()
 
@@ -767,7 +767,7 @@ async def test_a_client_that_never_reads_is_cut_and_hurts_nobody(
         sse_stall_timeout = 1
         sse_max_buffer = 500_000
 
-        async def body(self, _: str | None = None) -> None:
+        async def body(self) -> None:
             while True:
                 await self.stream.write("x" * 10_000)
 

@@ -1,0 +1,200 @@
+"""The examples of README.md and docs/, run as they stand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tornado.web
+from tornado.netutil import bind_sockets
+
+import tornado_sse
+from tests.support import DEADLINE, Connect, Connection, until
+from tornado_sse import Settings
+from tornado_sse.serializers import registry
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [code for name, code in found if name == language]
+
+
+def block(mark: str, language: str = "python") -> str:
+    """Return the one block that holds a text."""
+    (found,) = [each for each in blocks(README, language) if mark in each]
+    return found
+
+
+def run(code: str, **names: Any) -> dict[str, Any]:
+    """Run a block with what the blocks before it have imported."""
+    namespace = {**vars(tornado_sse), "tornado": tornado, "asyncio": asyncio, **names}
+    exec(compile(code, "README.md", "exec"), namespace)
+    return namespace
+
+
+def test_the_first_stream_prints_what_it_says() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    program = block("class Clock").replace("listen(8888)", f'listen({port}, "127.0.0.1")')
+    assert str(port) in program
+    with subprocess.Popen([sys.executable, "-W", "error", "-c", program], stderr=subprocess.PIPE) as server:
+        try:
+            printed = _curl(port, "/clock", lines=17)
+        finally:
+            server.terminate()
+            assert server.stderr is not None
+            assert server.stderr.read() == b""
+
+    def shape(text: str) -> list[str]:
+        """Return the lines without what is another each time."""
+        text = re.sub(r"Date: .*", "Date: …", text)
+        text = re.sub(r"TornadoServer/[\d.]+", "TornadoServer/…", text)
+        return re.sub(r'"now":[\d.]+', '"now":…', text).split("\n")
+
+    shown = block("curl -iN", "").removeprefix("$ curl -iN http://localhost:8888/clock\n")
+    assert shape(printed)[:17] == shape(shown)[:17]
+
+
+def _curl(port: int, path: str, lines: int) -> str:
+    """Return the first lines of what ``curl -iN`` prints; here a socket, which ends when it is told to."""
+    for _ in range(int(DEADLINE / 0.05)):
+        with contextlib.suppress(ConnectionRefusedError):
+            client = socket.create_connection(("127.0.0.1", port))
+            break
+        select.select([], [], [], 0.05)
+    with client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n".encode())
+        client.settimeout(DEADLINE)
+        received = b""
+        while b"\r\n\r\n" not in received or _unchunk(received).count("\n") < lines:
+            received += client.recv(65536)
+    return _unchunk(received)
+
+
+def _unchunk(response: bytes) -> str:
+    head, _, body = response.partition(b"\r\n\r\n")
+    text = b"".join(re.findall(rb"[0-9a-f]+\r\n(.*?)\r\n", body, re.DOTALL))
+    return head.replace(b"\r\n", b"\n").decode() + "\n\n" + text.decode()
+
+
+@pytest.mark.gen_test
+async def test_the_kinds_of_payload(serve: Callable[..., None], connect: Connect) -> None:
+    serve(run(block("class Kinds"))["Kinds"])
+    events = await (await (await connect()).request("/kinds")).events(4)
+    decoded = [(each.type, tornado_sse.decode(each.codec, each.data)) for each in events]
+    assert decoded == [
+        ("load", {"load": 0.42}),
+        ("message", "two\nlines"),
+        ("image", b"\x89PNG"),
+        ("samples", [0.25, 0.5]),
+    ]
+
+
+@pytest.mark.gen_test
+async def test_streams_that_outlive_open(serve: Callable[..., None], connect: Connect) -> None:
+    names = run(block("class News"))
+    serve(names["News"])
+    clients = [await (await connect()).request("/news") for _ in range(3)]
+    clients.pop().reset()
+    await until(lambda: len(names["News"].streams) == 2)
+    names["announce"]("extra")
+    assert [(await client.event()).data for client in clients] == ['"extra"'] * 2
+
+
+@pytest.mark.gen_test
+async def test_errors_and_the_end(serve: Callable[..., None], connect: Connect, logs: Any) -> None:
+    serve(run(block("class Article"), ARTICLES={"7": ["one", "two"]})["Article"])
+    assert (await (await connect()).request("/article/8")).status == 404
+    logs.claim("404")
+    it = await (await connect()).request("/article/7")
+    events = await it.events(3)
+    assert [event.data for event in events] == ["one", "two", ""]
+    it = await (await connect()).request("/article/7", headers=[("Last-Event-ID", events[-1].id or "")])
+    assert it.status == 204
+
+
+@pytest.mark.gen_test
+async def test_without_httpserver(io_loop: object, capsys: pytest.CaptureFixture[str]) -> None:
+    server = run(block("class Server(TCPServer)"))["Server"]()
+    (listener,) = bind_sockets(0, "127.0.0.1")
+    server.add_socket(listener)
+    it = await (await Connection.open(*listener.getsockname())).request("/where")
+    assert (await it.event()).data == '{"path":"/where"}'
+    refused = await (await Connection.open(*listener.getsockname())).request("/", method="PUT")
+    assert refused.status == 405
+    await until(lambda: "405" in capsys.readouterr().out)
+    it.close()
+    refused.close()
+    server.stop()
+
+
+def test_the_pure_parts() -> None:
+    run(block("EventParser()"))
+
+
+def test_the_table_of_settings_is_complete_and_true() -> None:
+    rows = dict(re.findall(r"^\| `sse_(\w+)` \| (.*?) \|", README, re.MULTILINE))
+    assert [*rows] == list(Settings.__dataclass_fields__)
+    defaults = Settings()
+    for name, said in rows.items():
+        default = getattr(defaults, name)
+        if default is None:
+            assert said in ("none", "90 % of the file descriptors")
+        elif said.startswith("`"):
+            assert said == f"`{default!r}`".replace("'", '"').replace("\\\\", "\\")
+        else:
+            units = {" s": 1.0, " MiB": float(2**20)}
+            assert any(said == f"{default / size:g}{unit}" for unit, size in units.items())
+
+
+def test_every_python_block_is_run_by_a_test() -> None:
+    tested = [
+        "class Clock",
+        "class Kinds",
+        "class News",
+        "class Article",
+        "class Server(TCPServer)",
+        "EventParser()",
+    ]
+    assert len(blocks(README, "python")) == len(tested)
+    assert all(block(mark) for mark in tested)
+
+
+def test_the_links_lead_somewhere() -> None:
+    pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + [*(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_guide_to_serializers_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fresh = registry.Registry()
+    for name in ("register", "get_serializer", "list_serializers"):
+        monkeypatch.setattr(f"tornado_sse.serializers.{name}", getattr(fresh, name))
+    guide = (ROOT / "docs" / "writing-a-serializer.md").read_text("utf-8")
+    namespace: dict[str, Any] = {}
+    for code in blocks(guide, "python"):
+        exec(compile(code, "writing-a-serializer.md", "exec"), namespace)
+    assert "csv csv registered" in capsys.readouterr().out
+    namespace["plain"].register(namespace["Money"], _no_longer)
+    written = tornado_sse.encode(namespace["CSVSerializer"](), [["AAPL", "191.2"], ["MSFT", "402.1"]])
+    shown = tornado_sse.encode_event(tornado_sse.Event(written, "quotes", codec="csv")).decode()
+    assert shown in blocks(guide, "")
+
+
+def _no_longer(value: object) -> object:
+    raise TypeError("this was an example")
