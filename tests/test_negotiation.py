@@ -136,7 +136,7 @@ def test_a_vary_header_of_the_application_is_kept() -> None:
 
 def test_the_head_keeps_what_the_application_has_set() -> None:
     headers = HTTPHeaders({"Content-Type": "text/html", "Cache-Control": "no-store", "X-Mine": "1"})
-    negotiation.set_stream_headers(headers)
+    assert negotiation.begin_head(request(), headers)
     assert dict(headers.get_all()) == {
         "Content-Type": "text/event-stream; charset=utf-8",
         "Cache-Control": "no-store",
@@ -150,3 +150,14 @@ def test_a_log_line_names_no_secret_and_stays_one_line() -> None:
     described = negotiation.describe(request(uri="/a/b?token=s3cret&x=%0aFAKE&%0Aname=1"))
     assert described == r"GET /a/b?token,x,\nname from ::1"
     assert negotiation.describe(request(uri="/plain")) == "GET /plain from ::1"
+
+
+def test_what_is_wrong_is_told_in_this_order() -> None:
+    asked = request(("Last-Event-ID", "7~final"), ("Accept", "text/html"), ("Origin", "https://evil.example"))
+    assert negotiation.status_for(asked, ("POST",), FRIENDS) == 405
+    assert negotiation.status_for(asked, ("GET",), FRIENDS) == 403
+    assert negotiation.status_for(asked, ("GET",), None) == 406
+    del asked.headers["Accept"]
+    assert negotiation.status_for(asked, ("GET",), None) == 204
+    del asked.headers["Last-Event-ID"]
+    assert negotiation.status_for(asked, ("GET",), None) == 200

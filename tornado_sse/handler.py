@@ -13,13 +13,12 @@ from tornado.web import Finish, HTTPError, RequestHandler
 from tornado_sse.capacity import Capacity
 from tornado_sse.errors import StreamClosedError, UpgradeError
 from tornado_sse.negotiation import (
-    accepts_event_stream,
+    begin_head,
     describe,
-    is_final,
     last_event_id,
     origin_allowed,
     set_cors_headers,
-    set_stream_headers,
+    status_for,
 )
 from tornado_sse.settings import Settings
 from tornado_sse.stream import Stream
@@ -104,7 +103,7 @@ class SSEHandler(RequestHandler):
     async def head(self, *args: str, **kwargs: str) -> None:
         """Answer with the head that `get` would send."""
         if self._negotiate() is not None:
-            set_stream_headers(self._headers)
+            begin_head(self.request, self._headers)
             self._transforms = []
             self.flush()
             self.finish()
@@ -113,7 +112,7 @@ class SSEHandler(RequestHandler):
         """Answer a CORS preflight; a page needs one to POST, or to send headers of its own."""
         settings = Settings.of(self)
         if not origin_allowed(self.request, settings.allowed_origins):
-            raise HTTPError(403, "origin not allowed")
+            raise HTTPError(403)
         methods = ", ".join(sorted({*settings.methods, "OPTIONS"}))
         set_cors_headers(self._headers, self.request, settings.allowed_origins)
         if "Access-Control-Allow-Origin" in self._headers:
@@ -143,15 +142,11 @@ class SSEHandler(RequestHandler):
     def _negotiate(self) -> Settings | None:
         """Return the settings for a stream, or None if the request has been answered without one."""
         settings = Settings.of(self)
-        method = "GET" if self.request.method == "HEAD" else self.request.method
-        if method not in settings.methods:
-            raise HTTPError(405)
-        if not origin_allowed(self.request, settings.allowed_origins):
-            raise HTTPError(403, "origin not allowed")
-        if not accepts_event_stream(self.request):
-            raise HTTPError(406)
+        status = status_for(self.request, settings.methods, settings.allowed_origins)
+        if status >= 400:
+            raise HTTPError(status)
         set_cors_headers(self._headers, self.request, settings.allowed_origins)
-        if is_final(last_event_id(self.request)):
+        if status == 204:
             self.set_status(204)
             self.finish()
             return None
@@ -164,12 +159,7 @@ class SSEHandler(RequestHandler):
                 f"{type(connection).__name__} can't be detached, which an event stream needs; "
                 "serve the application with tornado.httpserver.HTTPServer"
             )
-        chunked = self.request.version == "HTTP/1.1"
-        if not chunked:
-            # Tornado would promise to keep the connection of a client that asks, where the end of the
-            # connection is the end of the body.
-            self.request.headers.pop("Connection", None)
-        set_stream_headers(self._headers)
+        chunked = begin_head(self.request, self._headers)
         # Output transforms are compression, which holds back what it is given and, beside a secret in
         # the same response, gives it away (BREACH).
         self._transforms = []

@@ -14,12 +14,13 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest
 __all__ = [
     "FINAL",
     "accepts_event_stream",
+    "begin_head",
     "describe",
     "is_final",
     "last_event_id",
     "origin_allowed",
     "set_cors_headers",
-    "set_stream_headers",
+    "status_for",
 ]
 
 #: How an id ends that tells a client's reconnect that there is nothing more to come. The id itself is
@@ -37,12 +38,36 @@ _STREAM_HEADERS: Final = {
 }
 
 
-def set_stream_headers(headers: HTTPHeaders) -> None:
-    """Add what an event stream's head must have, keeping what the application has set."""
+def status_for(request: HTTPServerRequest, methods: Collection[str], allowed: Collection[str] | None) -> int:
+    """Return how a request must be answered: 200 with a stream, 204, or an error.
+
+    :arg methods: those that open a stream; HEAD is taken for GET.
+    :arg allowed: the origins, as in `origin_allowed`.
+    """
+    if ("GET" if request.method == "HEAD" else request.method) not in methods:
+        return 405
+    if not origin_allowed(request, allowed):
+        return 403
+    if not accepts_event_stream(request):
+        return 406
+    return 204 if is_final(last_event_id(request)) else 200
+
+
+def begin_head(request: HTTPServerRequest, headers: HTTPHeaders) -> bool:
+    """Add what an event stream's head must have, keeping what the application has set.
+
+    Returns whether the body is to be sent in chunks; otherwise it ends with the connection.
+    """
     headers["Content-Type"] = "text/event-stream; charset=utf-8"
     for name, value in _STREAM_HEADERS.items():
         if name not in headers:
             headers[name] = value
+    if request.version == "HTTP/1.1":
+        return True
+    # Tornado would promise to keep the connection of a client that asks for it, where the end of the
+    # connection is the end of the body.
+    request.headers.pop("Connection", None)
+    return False
 
 
 def last_event_id(request: HTTPServerRequest) -> str | None:

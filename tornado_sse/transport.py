@@ -304,7 +304,7 @@ class Transport:
         if self._open:
             self._open = False
             self.reason = reason
-            self.ended_by = _current_task()
+            self.ended_by = asyncio.current_task(self._loop)
             if self._chunked:
                 self._transmit(b"0\r\n\r\n")
             if self._outbox is None:
@@ -334,7 +334,7 @@ class Transport:
             # Not the end of a close() that went well; what cut it short is what there is to tell.
             self.reason = reason
         if self.ended_by is None:
-            self.ended_by = _current_task()
+            self.ended_by = asyncio.current_task(self._loop)
         self._open = False
         self.ended = True
         self._socket = None
@@ -365,10 +365,3 @@ class _Drained:
             yield from transport._outbox.wait()
         elif transport.reason not in (None, Reason.CLOSED, Reason.FINISHED, Reason.EXPIRED):
             raise StreamClosedError(transport.reason)
-
-
-def _current_task() -> asyncio.Task[Any] | None:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None

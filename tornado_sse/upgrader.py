@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
@@ -15,15 +16,7 @@ from tornado.httputil import (
 from tornado.iostream import IOStream, SSLIOStream
 
 from tornado_sse.errors import UpgradeError
-from tornado_sse.negotiation import (
-    accepts_event_stream,
-    describe,
-    is_final,
-    last_event_id,
-    origin_allowed,
-    set_cors_headers,
-    set_stream_headers,
-)
+from tornado_sse.negotiation import begin_head, describe, last_event_id, set_cors_headers, status_for
 from tornado_sse.settings import Settings
 from tornado_sse.stream import Stream
 
@@ -121,31 +114,28 @@ class _Answer(HTTPMessageDelegate):
         request = self.request
         assert request is not None
         request.body = bytes(self.body)
-        allowed = self.settings.allowed_origins
-        if request.method not in self.settings.methods:
-            self.headers["Allow"] = ", ".join(sorted(self.settings.methods))
-            self._refuse(405, "Method Not Allowed")
-        elif not origin_allowed(request, allowed):
-            self._refuse(403, "Forbidden")
-        elif not accepts_event_stream(request):
-            self._refuse(406, "Not Acceptable")
-        elif is_final(last_event_id(request)):
-            set_cors_headers(self.headers, request, allowed)
-            self._refuse(204, "No Content")
-        else:
-            set_cors_headers(self.headers, request, allowed)
+        settings = self.settings
+        status = status_for(request, settings.methods, settings.allowed_origins)
+        if status < 400:
+            set_cors_headers(self.headers, request, settings.allowed_origins)
+        if status == 200:
             self.stream = Stream(
                 self._connect,
-                settings=self.settings,
+                settings=settings,
                 last_event_id=last_event_id(request),
                 description=describe(request),
             )
             self.stream.request = request
             self.stream.flush()
+        else:
+            self._refuse(status)
 
-    def _refuse(self, status: int, reason: str) -> None:
+    def _refuse(self, status: int) -> None:
         assert self.request is not None
+        reason = HTTPStatus(status).phrase
         self.refusal = f"{describe(self.request)} was answered {status} {reason}"
+        if status == 405:
+            self.headers["Allow"] = ", ".join(sorted(self.settings.methods))
         if status != 204:
             self.headers["Content-Length"] = "0"
         self.connection.write_headers(ResponseStartLine("HTTP/1.1", status, reason), self.headers)
@@ -153,9 +143,6 @@ class _Answer(HTTPMessageDelegate):
 
     def _connect(self) -> tuple[IOStream, bool]:
         assert self.request is not None
-        chunked = self.request.version == "HTTP/1.1"
-        if not chunked:
-            self.request.headers.pop("Connection", None)
-        set_stream_headers(self.headers)
+        chunked = begin_head(self.request, self.headers)
         self.connection.write_headers(ResponseStartLine("HTTP/1.1", 200, "OK"), self.headers)
         return self.connection.detach(), chunked
