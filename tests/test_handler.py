@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import tornado
 import tornado.httpserver
 import tornado.web
 from tornado.httputil import HTTPConnection
@@ -626,7 +627,9 @@ async def test_open_may_refuse_to_be_cancelled(serve: Serve, connect: Connect) -
     assert Stubborn.notes == ["open", "done all the same", "returned", "on_close disconnected"]
 
 
-async def test_a_cancellation_from_elsewhere_is_no_disconnect(serve: Serve, connect: Connect) -> None:
+async def test_a_cancellation_from_elsewhere_is_no_disconnect(
+    serve: Serve, connect: Connect, logs: Logs
+) -> None:
     tasks: list[asyncio.Task[Any] | None] = []
 
     class Shot(Recorder):
@@ -644,6 +647,8 @@ async def test_a_cancellation_from_elsewhere_is_no_disconnect(serve: Serve, conn
     await until(lambda: len(Shot.notes) == 3)
     assert Shot.notes == ["open", "CancelledError", "on_close failed"]
     assert tasks[0].cancelled()
+    if tornado.version_info < (6, 6):
+        logs.claim("Exception in callback")  # how Tornado takes any handler's cancellation
 
 
 # Resuming, and not

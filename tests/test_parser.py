@@ -29,6 +29,8 @@ CASES: list[tuple[str, bytes, list[Event]]] = [
     ("retry takes no second space", b"retry:  5\ndata: x\n\n", [message("x")]),
     ("retry is told with its event", b"retry: 005\ndata: x\n\ndata: y\n\n",
         [message("x", retry=5), message("y")]),
+    ("retry as far as it is exact", b"retry: 9007199254740990\ndata: x\n\n", [message("x", retry=2**53 - 2)]),
+    ("retry beyond that", b"retry: 9007199254740993\ndata: x\n\n", [message("x", retry=2**53 - 1)]),
     ("retry of any length", b"retry: " + b"9" * 5000 + b"\ndata: x\n\n", [message("x", retry=2**53 - 1)]),
     ("the first line after a BOM is whole", b"\xef\xbb\xbfdata: x\n\n", [message("x")]),
     ("a BOM inside data stays", b"data: \xef\xbb\xbfx\n\n", [message("\ufeffx")]),

@@ -75,7 +75,7 @@ def test_it_holds_more_than_json(payload: object) -> None:
         ({"\udfff": 1}, "lone surrogate"),
         (object(), "no plain form"),
         (circular, "recursion limit"),
-        ({1: [np.datetime64("NaT")]}, "NaT"),
+        ({1: [np.datetime64("NaT", "s")]}, "NaT"),
     ],
 )
 def test_what_it_cannot_hold_is_an_encode_error(payload: object, message: str) -> None:

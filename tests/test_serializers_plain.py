@@ -173,7 +173,7 @@ def test_numpy_becomes_what_python_has(value: Any, expected: object) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        np.datetime64("NaT"),
+        np.datetime64("NaT", "s"),
         np.timedelta64("NaT", "s"),
         np.datetime64("10000-01-01"),
         np.array(["NaT"], "M8[s]"),

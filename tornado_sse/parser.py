@@ -38,7 +38,6 @@ _MAX_EVENT_SIZE = 16 * 1024 * 1024
 
 # `retry` may have any number of digits. Past the largest integer that JavaScript holds exactly,
 # the difference is a quarter of a million years.
-_MAX_RETRY_DIGITS = 15
 _MAX_RETRY = 2**53 - 1
 
 
@@ -148,8 +147,9 @@ class EventParser:
         elif name == b"retry":
             # "consists of only ASCII digits": bytes.isdigit means just that, and refuses the empty value.
             if value.isdigit():
-                digits = value.lstrip(b"0") or b"0"
-                self.retry = self._retry = int(digits) if len(digits) <= _MAX_RETRY_DIGITS else _MAX_RETRY
+                # Python refuses to convert thousands of digits; the first few decide.
+                digits = value.lstrip(b"0")[:17] or b"0"
+                self.retry = self._retry = min(int(digits), _MAX_RETRY)
         elif name == b"codec":
             self._codec = value
 

@@ -133,8 +133,8 @@ class JSONSerializer:
         """Return what a JSON text says.
 
         :raises DecodeError: if it is not JSON (RFC 8259) in UTF-8: NaN and Infinity are refused, as
-            are numbers beyond a double, lone surrogates, a BOM, and nesting deeper than a thousand
-            or so.
+            are numbers beyond a double, lone surrogates, a BOM, and nesting deeper than some
+            thousands.
         """
         try:
             if orjson is not None:
