@@ -1,0 +1,95 @@
+"""A stream behind nginx as people find it installed: each event when it is sent, not all at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import Connection, Recorder, until
+from tornado_sse import Event
+
+pytestmark = pytest.mark.gen_test
+
+# `proxy_pass` and nothing else: buffering as it is by default, HTTP/1.0 towards us; gzip as Debian has it.
+CONFIG = """
+daemon off; pid {folder}/pid; error_log stderr;
+events {{}}
+http {{
+    access_log off; gzip on;
+    client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3;
+    uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;
+    server {{
+        listen unix:{folder}/socket;
+        location / {{ proxy_pass http://127.0.0.1:{port}; }}
+    }}
+}}
+"""
+
+
+@pytest.fixture
+def nginx(tmp_path: Path, http_server: object, http_port: int) -> Iterator[Path]:
+    """Run nginx in front of the test's server; return its Unix socket."""
+    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("no nginx to test with")
+        pytest.skip("no nginx to test with")
+    config = tmp_path / "nginx.conf"
+    config.write_text(CONFIG.format(folder=tmp_path, port=http_port))
+    with (tmp_path / "errors").open("w") as errors:
+        process = subprocess.Popen([program, "-p", tmp_path, "-e", "stderr", "-c", config], stderr=errors)
+        yield tmp_path / "socket"
+        process.terminate()
+        process.wait()
+
+
+class Told(Recorder):
+    """Sends an event each time it is told to, and not before."""
+
+    go_on: asyncio.Queue[str]
+
+    async def body(self) -> None:
+        async with self.stream:
+            while text := await self.go_on.get():
+                await self.stream.write_text(text)
+
+
+async def test_each_event_arrives_before_the_next_one_is_sent(
+    nginx: Path, serve: Callable[..., None]
+) -> None:
+    serve(Told)
+    Told.go_on = asyncio.Queue()
+    await until(nginx.exists)
+    it = Connection(*await asyncio.open_unix_connection(nginx))
+    await it.request("/told", headers=[("Accept-Encoding", "gzip"), ("Accept", "text/event-stream")])
+    assert it.status == 200
+    assert "Content-Encoding" not in it.headers
+    for i in range(8):
+        Told.go_on.put_nowait(str(i))
+        assert await it.event() == Event(str(i), "message", "")
+    Told.go_on.put_nowait("")
+    await it.rest()
+    assert it.complete
+    it.close()
+    await it.writer.wait_closed()
+
+
+async def test_a_browser_that_goes_is_noticed_through_the_proxy(
+    nginx: Path, serve: Callable[..., None]
+) -> None:
+    serve(Told)
+    Told.notes.clear()
+    Told.go_on = asyncio.Queue()
+    await until(nginx.exists)
+    it = Connection(*await asyncio.open_unix_connection(nginx))
+    await it.request("/told")
+    it.close()
+    await it.writer.wait_closed()
+    await until(lambda: len(Told.notes) == 3)
+    assert Told.notes == ["open", "CancelledError", "on_close disconnected"]
