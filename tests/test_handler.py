@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 import struct
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,7 +23,7 @@ from tornado.netutil import bind_sockets
 
 import tornado_sse
 from tests.support import DEADLINE, Connect, Connection, Logs, Recorder, until
-from tornado_sse import Event, Reason, SSEHandler, StreamClosedError
+from tornado_sse import Event, Reason, SettingError, SSEHandler, StreamClosedError
 from tornado_sse.capacity import Capacity
 from tornado_sse.ticker import Ticker
 
@@ -112,7 +113,8 @@ async def test_head_is_answered_like_get_without_a_body(serve: Serve, connect: C
     serve(Greeting)
     it = await (await connect()).request("/greeting/you", method="HEAD")
     assert it.status == 200
-    assert {name: it.headers.get(name) for name in HEAD} == HEAD
+    # There is no stream after which it would be closed.
+    assert {name: it.headers.get(name) for name in HEAD} == {**HEAD, "Connection": None}
     assert "Content-Length" not in it.headers
     # The connection is as good as new: what follows is the next response, not a body.
     await it.request("/greeting/you")
@@ -421,6 +423,128 @@ async def test_a_failing_on_close_is_logged_and_harms_nobody(
     logs.claim(r"Uncaught exception in on_close\(\) of GET /sloppy")
 
 
+# A stream that never starts
+
+
+async def test_after_another_answer_a_stream_can_not_reach_into_the_next_one(
+    serve: Serve, connect: Connect, logs: Logs
+) -> None:
+    told: list[str] = []
+
+    class Late(Recorder):
+        async def body(self) -> None:
+            self.task = asyncio.create_task(self.late())
+            raise tornado.web.HTTPError(404)
+
+        async def late(self) -> None:
+            await until(lambda: len(self.notes) == 3)
+            assert self.stream.closed
+            for use in (lambda: self.stream.write("SECRET"), self.stream.flush):
+                try:
+                    use()
+                except StreamClosedError as error:
+                    told.append(str(error))
+            self.stream.close()
+
+    serve(Late, Greeting)
+    it = await (await connect()).request("/late")
+    assert it.status == 404
+    await it.reader.readexactly(int(it.headers["Content-Length"]))
+    await until(lambda: len(told) == 2)
+    assert told == ["the stream has ended (never started)"] * 2
+    await it.request("/greeting/you")
+    assert (await it.event()).data == '{"hello":"you"}'
+    logs.claim("^404 ")
+
+
+async def test_on_close_may_close_a_stream_that_never_started(
+    serve: Serve, connect: Connect, logs: Logs
+) -> None:
+    class Refused(SSEHandler):
+        async def open(self) -> None:
+            raise tornado.web.HTTPError(404)
+
+        def on_close(self) -> None:
+            self.stream.close()
+
+    serve(Refused)
+    assert (await (await connect()).request("/refused")).status == 404
+    logs.claim("^404 ")
+
+
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [
+        (lambda handler: handler.redirect("/login"), 302),
+        (lambda handler: handler.finish("done"), 200),
+        (lambda handler: handler.send_error(403), 403),
+    ],
+)
+async def test_open_may_answer_by_other_means(
+    serve: Serve,
+    connect: Connect,
+    logs: Logs,
+    app: tornado.web.Application,
+    how: Callable[[Any], object],
+    status: int,
+) -> None:
+    class Answers(Recorder):
+        async def body(self) -> None:
+            how(self)
+
+    serve(Answers, Greeting)
+    it = await (await connect()).request("/answers")
+    assert (it.status, "text/event-stream" in it.headers.get("Content-Type", "")) == (status, False)
+    await it.reader.readexactly(int(it.headers["Content-Length"]))
+    await until(lambda: Capacity.of(app).used == 0)
+    assert Answers.notes == ["open", "returned", "on_close None"]
+    await it.request("/greeting/you")
+    assert (await it.event()).data == '{"hello":"you"}'
+    logs.claim("^403 ", count=int(status == 403))
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda handler: handler.write("id: injected\n"), lambda handler: handler.set_status(201)]
+)
+async def test_two_answers_at_once_are_an_error(
+    serve: Serve, connect: Connect, logs: Logs, spoil: Callable[[Any], object]
+) -> None:
+    class Both(SSEHandler):
+        async def open(self) -> None:
+            spoil(self)
+            await self.stream.write(1)
+
+    serve(Both)
+    assert (await (await connect()).request("/both")).status == 500
+    (record,) = logs.claim("Uncaught exception")
+    assert record.exc_info is not None
+    assert "answered by other means" in str(record.exc_info[1])
+    logs.claim("^500 ")
+
+
+async def test_a_client_that_goes_during_prepare_opens_nothing(
+    serve: Serve, connect: Connect, app: tornado.web.Application
+) -> None:
+    class Preparing(Recorder):
+        async def prepare(self) -> None:
+            self.notes.append("prepare")
+            await asyncio.sleep(0.2)
+            self.notes.append("prepared")
+
+        async def body(self) -> None:
+            await asyncio.Event().wait()
+
+    serve(Preparing)
+    it = await connect()
+    await it.send("GET /preparing HTTP/1.1\r\nHost: x\r\n\r\n")
+    await until(lambda: Preparing.notes)
+    it.reset()
+    await until(lambda: len(Preparing.notes) == 2)
+    await until(lambda: len(asyncio.all_tasks()) == 1)
+    assert Preparing.notes == ["prepare", "prepared"]
+    assert Capacity.of(app).used == 0
+
+
 # The client goes
 
 
@@ -581,34 +705,95 @@ async def test_an_end_from_inside_leaves_open_to_its_own_end(serve: Serve, conne
     assert Tidy.notes == ["open", "tidied up", "returned", "on_close closed"]
 
 
-async def test_open_may_catch_the_error_of_a_write_and_clean_up_in_peace(
+async def test_a_disconnect_cancels_open_even_if_a_write_was_the_first_to_know(
     serve: Serve, connect: Connect, http_port: int
 ) -> None:
     go_on = asyncio.Event()
 
-    class Careful(Recorder):
+    class Careless(Recorder):
         async def body(self) -> None:
             await self.stream.flush()
             await go_on.wait()
-            try:
-                while True:
-                    self.stream.write("x" * 1000)
-            except StreamClosedError:
-                self.notes.append("caught")
-            for _turn in range(10):
+            while True:
+                try:
+                    self.stream.write("x" * 20_000)
+                except StreamClosedError:
+                    self.notes.append("caught")
                 await asyncio.sleep(0)
-            self.notes.append("cleaned up")
 
-    serve(Careful)
+    serve(Careless)
     client = socket.create_connection(("127.0.0.1", http_port))
-    client.send(b"GET /careful HTTP/1.1\r\nHost: x\r\n\r\n")
-    await until(lambda: Careful.handlers and Careful.handlers[0].stream.started)
-    # Both in one turn of the event loop, so that the write is the first to know.
+    client.send(b"GET /careless HTTP/1.1\r\nHost: x\r\n\r\n")
+    await until(lambda: Careless.handlers and Careless.handlers[0].stream.started)
+    # Both in one turn of the event loop.
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
     go_on.set()
-    await until(lambda: len(Careful.notes) == 5)
-    assert Careful.notes == ["open", "caught", "cleaned up", "returned", "on_close disconnected"]
+    await until(lambda: Careless.notes[-1] == "on_close disconnected")
+    assert Careless.notes[:2] == ["open", "caught"]
+    assert Careless.notes[-2:] == ["CancelledError", "on_close disconnected"]
+
+
+async def test_a_task_of_open_may_end_the_stream_without_cancelling_it(
+    serve: Serve, connect: Connect
+) -> None:
+    class Delegates(Recorder):
+        async def body(self) -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.work())
+            await asyncio.sleep(0.01)
+            self.notes.append("went on")
+
+        async def work(self) -> None:
+            async with self.stream:
+                await self.stream.write(1)
+
+    serve(Delegates)
+    it = await (await connect()).request("/delegates")
+    await it.rest()
+    assert it.complete
+    await until(lambda: len(Delegates.notes) == 4)
+    assert Delegates.notes == ["open", "went on", "returned", "on_close closed"]
+
+
+@pytest.mark.parametrize("pause", [0, 0.01])
+async def test_a_disconnect_of_many_writers_is_no_error_either(
+    serve: Serve, connect: Connect, pause: float
+) -> None:
+    class Pumps(Recorder):
+        async def body(self) -> None:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(3):
+                    group.create_task(self.pump())
+
+        async def pump(self) -> None:
+            while True:
+                await self.stream.write("x" * 1000)
+                await asyncio.sleep(pause)
+
+    serve(Pumps)
+    it = await (await connect()).request("/pumps")
+    await it.events(3)
+    it.reset()
+    await until(lambda: len(Pumps.notes) == 3)
+    assert Pumps.notes[-1] == "on_close disconnected"
+
+
+async def test_an_error_beside_a_disconnect_is_still_an_error(
+    serve: Serve, connect: Connect, logs: Logs
+) -> None:
+    class Mixed(Recorder):
+        async def body(self) -> None:
+            await self.stream.flush()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise ExceptionGroup("both", [StreamClosedError(), ZeroDivisionError()])
+
+    serve(Mixed)
+    (await (await connect()).request("/mixed")).reset()
+    await until(lambda: len(Mixed.notes) == 3)
+    logs.claim("Uncaught exception")
 
 
 async def test_open_may_refuse_to_be_cancelled(serve: Serve, connect: Connect) -> None:
@@ -740,6 +925,57 @@ async def test_a_body_on_get_is_read_and_ignored(serve: Serve, connect: Connect)
     serve(Greeting)
     it = await (await connect()).request("/greeting/you", body=b"who asked?")
     assert (await it.event()).data == '{"hello":"you"}'
+
+
+async def test_a_stream_whose_time_is_over_before_it_begins_is_refused(
+    serve: Serve, connect: Connect, logs: Logs
+) -> None:
+    class Expired(Recorder):
+        def sse_max_age(self) -> float:
+            return -5
+
+    serve(Expired)
+    assert (await (await connect()).request("/expired")).status == 403
+    assert (await (await connect()).request("/expired", method="OPTIONS")).status == 204
+    assert Expired.notes == []
+    logs.claim("403", count=2)
+
+
+def test_a_handler_that_can_not_work_is_refused_when_it_is_defined() -> None:
+    with pytest.raises(SettingError, match="on_disconnect must be"):
+        type("Typo", (SSEHandler,), {"on_disconnect": "Detach"})
+
+    async def on_close(self: SSEHandler) -> None: ...
+
+    with pytest.raises(TypeError, match="can't be a coroutine"):
+        type("Waits", (SSEHandler,), {"on_close": on_close})
+
+
+async def test_a_handler_is_freed_without_the_garbage_collector(
+    serve: Serve, http_server: object, http_port: int, app: tornado.web.Application
+) -> None:
+    serve(Greeting)
+    handlers: list[weakref.ref[Any]] = []
+
+    class Freed(Recorder):
+        async def body(self) -> None:
+            handlers.append(weakref.ref(self))
+            self.handlers.clear()
+            async with self.stream:
+                await self.stream.write(1)
+
+    serve(Freed)
+    gc.disable()
+    try:
+        for _ in range(5):
+            it = await (await Connection.open("127.0.0.1", http_port)).request("/freed")
+            await it.rest()
+            it.close()
+        await until(lambda: Capacity.of(app).used == 0)
+        await until(lambda: not any(handler() for handler in handlers))
+    finally:
+        gc.enable()
+    assert len(handlers) == 5
 
 
 async def test_a_log_line_at_open_and_one_at_close(serve: Serve, connect: Connect, logs: Logs) -> None:

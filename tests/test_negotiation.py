@@ -103,6 +103,7 @@ FRIENDS = ["https://app.example", "http://localhost:3000"]
         (FRIENDS, {"Origin": "http://app.example"}, False, None),
         (FRIENDS, {"Origin": "null"}, False, None),
         (FRIENDS, {"Origin": ""}, False, None),
+        (FRIENDS, {"Origin": "http://["}, False, None),
         (FRIENDS, {"Sec-Fetch-Site": "cross-site"}, False, None),
         (FRIENDS, {"Sec-Fetch-Site": "same-site"}, False, None),
         (FRIENDS, {"Sec-Fetch-Site": "same-origin"}, True, None),
@@ -146,10 +147,29 @@ def test_the_head_keeps_what_the_application_has_set() -> None:
     }
 
 
-def test_a_log_line_names_no_secret_and_stays_one_line() -> None:
-    described = negotiation.describe(request(uri="/a/b?token=s3cret&x=%0aFAKE&%0Aname=1"))
-    assert described == r"GET /a/b?token,x,\nname from ::1"
-    assert negotiation.describe(request(uri="/plain")) == "GET /plain from ::1"
+def test_the_framing_is_not_the_applications_to_set() -> None:
+    headers = HTTPHeaders({"Content-Length": "5", "Transfer-Encoding": "gzip"})
+    negotiation.begin_head(request(), headers)
+    assert "Content-Length" not in headers
+    assert "Transfer-Encoding" not in headers
+
+
+@pytest.mark.parametrize(
+    ("uri", "described"),
+    [
+        ("/plain", "GET /plain from ::1"),
+        ("/a/b?token=s3cret&x=%0aFAKE&%0Aname=1", "GET /a/b?token,x,%0Aname from ::1"),
+        ("/a?eyJTOKEN", "GET /a from ::1"),
+        (
+            "/a?a%20from%201.2.3.4:%20stream%20closed=1",
+            "GET /a?a%20from%201.2.3.4%3A%20stream%20closed from ::1",
+        ),
+        ("/\u00e4\x1b[31m", "GET /%C3%A4%1B%5B31m from ::1"),
+        ("/" + "x" * 500, "GET /" + "x" * 199 + "… from ::1"),
+    ],
+)
+def test_a_log_line_names_no_secret_and_forges_nothing(uri: str, described: str) -> None:
+    assert negotiation.describe(request(uri=uri)) == described
 
 
 def test_what_is_wrong_is_told_in_this_order() -> None:

@@ -104,7 +104,7 @@ async def test_a_lost_connection_is_told_once_however_it_shows(box: Callable[[],
 async def test_who_waits_is_woken_or_told(box: Callable[[], Box]) -> None:
     class Wait:
         def __init__(self, outbox: Outbox) -> None:
-            self.__class__.__await__ = lambda self: outbox.wait()  # type: ignore[attr-defined]
+            self.__class__.__await__ = lambda self: outbox.wait(0)  # type: ignore[attr-defined]
 
     async def wait(outbox: Outbox) -> None:
         await Wait(outbox)  # type: ignore[misc]

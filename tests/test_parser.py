@@ -112,6 +112,13 @@ def test_what_a_peer_sends_without_end_is_refused_before_it_is_held(endless: byt
         parser.feed(b"data: x\n\n")
 
 
+def test_fields_other_than_data_count_as_well() -> None:
+    parser = EventParser(max_event_size=1000)
+    with pytest.raises(EventTooLargeError):
+        parser.feed(b"event: " + b"x" * 600 + b"\nid: " + b"y" * 600 + b"\n")
+    assert EventParser(max_event_size=100).feed(b"id: 0123456789\n\n" * 100) == []
+
+
 def test_events_before_one_that_is_too_large_are_not_lost() -> None:
     parser = EventParser(max_event_size=100)
     assert parser.feed(b"data: a\n\ndata: b\n\ndata: " + b"x" * 200 + b"\n\ndata: c\n\n") == [

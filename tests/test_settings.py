@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import Mock
 
 import pytest
@@ -60,9 +60,10 @@ def test_equal_settings_are_one_object() -> None:
     [
         *(
             (name, bad)
-            for name in ("keepalive", "stall_timeout", "max_age")
-            for bad in (0, -1, "5", True, float("nan"))
+            for name in ("keepalive", "stall_timeout")
+            for bad in (0, -1, "5", True, float("nan"), 10**400)
         ),
+        *(("max_age", bad) for bad in ("5", True, float("nan"), 10**400)),
         ("retry", -1),
         ("retry", float("inf")),
         *(("max_buffer", bad) for bad in (0, -1, 1.5, None, True, "1 MB")),
@@ -94,7 +95,7 @@ def test_equal_settings_are_one_object() -> None:
                 5,
             )
         ),
-        *(("methods", bad) for bad in ("GET", (), ("PUT",), ("get",))),
+        *(("methods", bad) for bad in ("GET", (), ("PUT",), ("get",), (1,))),
         ("serializer", None),
         ("serializer", 5),
     ],
@@ -134,3 +135,34 @@ def test_a_misspelt_setting_is_not_ignored() -> None:
 
     with pytest.raises(SettingError, match="did you mean sse_max_age"):
         settings_of(Misspelt)
+
+
+def test_an_attribute_of_the_applications_own_may_have_the_prefix() -> None:
+    class Own(SSEHandler):
+        sse_clients: ClassVar[set[object]] = set()
+
+    assert settings_of(Own) == Settings()
+
+
+def test_a_property_that_fails_is_not_a_setting_that_is_missing() -> None:
+    class Expiring(SSEHandler):
+        @property
+        def sse_max_age(self) -> float:
+            user: Any = None
+            return float(user.expires)
+
+    with pytest.raises(AttributeError, match="expires"):
+        settings_of(Expiring)
+
+
+def test_only_what_is_asked_for_is_looked_up() -> None:
+    class NeedsUser(SSEHandler):
+        sse_methods = ("POST",)
+
+        def sse_max_age(self) -> float:
+            raise ZeroDivisionError
+
+    application = tornado.web.Application([])
+    start_line = RequestStartLine("GET", "/", "HTTP/1.1")
+    request = HTTPServerRequest(start_line=start_line, headers=HTTPHeaders(Host="here"), connection=Mock())
+    assert Settings.of(NeedsUser(application, request), "methods").methods == {"POST"}

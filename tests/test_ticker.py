@@ -139,3 +139,27 @@ def test_a_loop_has_one_ticker_which_does_not_keep_it_alive() -> None:
     del loop
     gc.collect()
     assert gone() is None
+
+
+def test_a_loop_closed_with_members_left_is_forgotten_when_there_is_another() -> None:
+    loop = asyncio.new_event_loop()
+    member = Member(cast(Any, loop), [])
+    Ticker.of(loop).schedule(member, 1000)
+    loop.close()
+    gone = weakref.ref(loop)
+    other = asyncio.new_event_loop()
+    Ticker.of(other)
+    other.close()
+    del loop, member
+    gc.collect()
+    assert gone() is None
+
+
+def test_slots_that_have_emptied_do_not_pile_up(loop: VirtualLoop, ticker: Ticker) -> None:
+    stays, others = Member(loop, []), Member(loop, [])
+    ticker.schedule(stays, 10_000)
+    for i in range(5000):
+        ticker.schedule(others, 1000 + i)
+    assert len(ticker._order) < 200
+    loop.advance(20_000)
+    assert (len(stays.ticks), len(others.ticks)) == (1, 1)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -103,6 +104,24 @@ async def test_what_is_no_request_for_a_stream_is_answered_and_told(
     await until(lambda: server.refusals)
     assert refusal in server.refusals[0]
     assert not server.streams
+
+
+async def test_head_is_answered_with_the_head_alone(start: Start) -> None:
+    server, connect = start()
+    it = await (await connect()).request("/x", method="HEAD")
+    assert (it.status, it.headers["Content-Type"]) == (200, "text/event-stream; charset=utf-8")
+    assert await it.reader.read() == b""
+    await until(lambda: server.refusals)
+    assert not server.streams
+
+
+async def test_an_upgrade_that_is_given_up_closes_its_connection(io_loop: IOLoop) -> None:
+    ours, peer = socket.socketpair()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await tornado_sse.upgrade(IOStream(ours))
+    assert peer.recv(1) == b""
+    peer.close()
 
 
 async def test_what_is_no_http_at_all_is_told_too(start: Start, logs: Logs) -> None:

@@ -14,6 +14,7 @@ The package, in reading order. Each module imports only from those above it:
 `.transport`     one connection: framing, sending, keeping it alive, its end (`Reason`)
 `.negotiation`   what a request asks for, and the head of the answer
 `.capacity`      how many streams there may be
+`.fields`        a write call's arguments, as the fields of an event
 `.stream`        `Stream`: what a handler owns
 `.handler`       `SSEHandler`: where to begin
 `.upgrader`      `upgrade`: a stream on a connection of one's own

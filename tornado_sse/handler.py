@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from tornado.log import app_log
 from tornado.web import Finish, HTTPError, RequestHandler
 
 from tornado_sse.capacity import Capacity
-from tornado_sse.errors import StreamClosedError, UpgradeError
+from tornado_sse.errors import SettingError, StreamClosedError, UpgradeError
 from tornado_sse.negotiation import (
     begin_head,
     describe,
@@ -21,9 +22,13 @@ from tornado_sse.negotiation import (
     status_for,
 )
 from tornado_sse.settings import Settings
-from tornado_sse.stream import Stream
+from tornado_sse.stream import Stream, within
+from tornado_sse.transport import Reason
 
 __all__ = ["SSEHandler"]
+
+# How a stream ends when the application wants it to.
+_BY_THE_APPLICATION = (Reason.CLOSED, Reason.FINISHED, Reason.FAILED)
 
 # What a client refused for lack of room is told to wait, in seconds (RFC 9110, section 10.2.3).
 _RETRY_AFTER = 5
@@ -54,6 +59,14 @@ class SSEHandler(RequestHandler):
     _opening: asyncio.Task[Any] | None = None
     _opened = False
     _cancelled = False
+    _gone = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if isinstance(cls.on_disconnect, str) and cls.on_disconnect not in ("cancel", "detach"):
+            raise SettingError("on_disconnect", f'must be "cancel" or "detach", not {cls.on_disconnect!r}')
+        if inspect.iscoroutinefunction(cls.on_close):
+            raise TypeError(f"{cls.__name__}.on_close() can't be a coroutine, for nobody waits for it")
 
     def open(self, *args: Any, **kwargs: Any) -> Awaitable[None] | None:
         """Override to write to ``self.stream``, with the arguments of the URL pattern.
@@ -63,12 +76,17 @@ class SSEHandler(RequestHandler):
 
         The response head is sent when the stream is first used, or when ``open()`` returns. An exception
         before that, `.HTTPError` for one, is an ordinary error response; after it, the stream ends as
-        incomplete and the client resumes. When the stream ends while ``open()`` is running, and it was not
-        ``open()`` that ended it, ``open()`` is cancelled; see ``on_disconnect``.
+        incomplete and the client resumes. When the stream ends while ``open()`` is running, and it was
+        neither ``open()`` nor a task it made that ended it, ``open()`` is cancelled; see ``on_disconnect``.
+
+        ``open()`` may also answer the request by other means (``redirect()``, ``finish()``, ``send_error()``)
+        as long as it has not used the stream.
         """
 
     def on_close(self) -> None:
         """Override to clean up. Called once for each `open`, when the stream and ``open()`` have ended.
+
+        A handler that overrides it is kept with its request for as long as its stream, at some 8 KB.
 
         With ``on_disconnect = "detach"`` it is called at the end of the stream, while ``open()`` runs on.
         ``self.stream.reason`` says why the stream ended, or is None if it never started.
@@ -76,9 +94,14 @@ class SSEHandler(RequestHandler):
 
     async def get(self, *args: str, **kwargs: str) -> None:
         """Answer with the stream, if it may be had: 405, 403, 406, 204 or 503 otherwise."""
-        settings = self._negotiate()
-        if settings is None:
+        if not self._negotiate():
             return
+        if self._gone and self.on_disconnect != "detach":
+            self.detach()  # the client went during prepare(): there is nobody to answer
+            return
+        settings = Settings.of(self)
+        if settings.max_age is not None and settings.max_age <= 0:
+            raise HTTPError(403, "sse_max_age is over")
         stream = Stream(
             self._connect,
             settings=settings,
@@ -102,7 +125,7 @@ class SSEHandler(RequestHandler):
 
     async def head(self, *args: str, **kwargs: str) -> None:
         """Answer with the head that `get` would send."""
-        if self._negotiate() is not None:
+        if self._negotiate():
             begin_head(self.request, self._headers)
             self._transforms = []
             self.flush()
@@ -110,7 +133,7 @@ class SSEHandler(RequestHandler):
 
     async def options(self, *args: str, **kwargs: str) -> None:
         """Answer a CORS preflight; a page needs one to POST, or to send headers of its own."""
-        settings = Settings.of(self)
+        settings = Settings.of(self, "methods", "allowed_origins")
         if not origin_allowed(self.request, settings.allowed_origins):
             raise HTTPError(403)
         methods = ", ".join(sorted({*settings.methods, "OPTIONS"}))
@@ -128,20 +151,21 @@ class SSEHandler(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Add to a 405 the ``Allow`` header it must have (RFC 9110, section 15.5.6)."""
         if status_code == 405:
-            methods = {*Settings.of(self).methods, "OPTIONS"}
+            methods = {*Settings.of(self, "methods").methods, "OPTIONS"}
             self.set_header("Allow", ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods)))
         super().write_error(status_code, **kwargs)
 
     def on_connection_close(self) -> None:
         """Called by Tornado when the client goes away before the stream has started."""
         super().on_connection_close()
+        self._gone = True
         self._cancel_open()
 
     # How it is done
 
-    def _negotiate(self) -> Settings | None:
-        """Return the settings for a stream, or None if the request has been answered without one."""
-        settings = Settings.of(self)
+    def _negotiate(self) -> bool:
+        """Return whether there is to be a stream; if not, the request has been answered."""
+        settings = Settings.of(self, "methods", "allowed_origins")
         status = status_for(self.request, settings.methods, settings.allowed_origins)
         if status >= 400:
             raise HTTPError(status)
@@ -149,8 +173,7 @@ class SSEHandler(RequestHandler):
         if status == 204:
             self.set_status(204)
             self.finish()
-            return None
-        return settings
+        return status == 200
 
     def _connect(self) -> tuple[IOStream, bool]:
         connection = self.request.connection
@@ -158,6 +181,11 @@ class SSEHandler(RequestHandler):
             raise UpgradeError(
                 f"{type(connection).__name__} can't be detached, which an event stream needs; "
                 "serve the application with tornado.httpserver.HTTPServer"
+            )
+        if self._finished or self._write_buffer or self.get_status() != 200:
+            raise UpgradeError(
+                "the request is being answered by other means: an event stream has the status 200, and what "
+                "is written to it goes through self.stream"
             )
         chunked = begin_head(self.request, self._headers)
         # Output transforms are compression, which holds back what it is given and, beside a secret in
@@ -170,11 +198,12 @@ class SSEHandler(RequestHandler):
         task = self._opening = asyncio.current_task()
         assert task is not None
         self._opened = True
+        within.set(stream)
         try:
             result = self.open(*args, **kwargs)
             if result is not None:
                 await result
-            if not stream.closed:
+            if not (stream.closed or self._finished):
                 stream.flush()
         except BaseException as error:
             if self._is_usual_end(error, task):
@@ -187,26 +216,32 @@ class SSEHandler(RequestHandler):
                 raise
         finally:
             self._opening = None
+            if not stream.started:
+                stream.dismiss()
             if self._cancelled:
                 task.uncancel()
-                if not stream.started:
+                if not stream.started and not self._finished:
                     self.detach()  # the client is gone, so there is nobody for Tornado to answer
-            if stream.ended or not stream.started:
+            if stream.ended:
                 self._end()
-            elif type(self).on_close is SSEHandler.on_close:
+            elif getattr(self.on_close, "__func__", None) is SSEHandler.on_close:
                 # Nobody needs the handler any more, and its request is most of what an idle stream costs.
                 stream.on_end = self._capacity.release
 
     def _is_usual_end(self, error: BaseException, task: asyncio.Task[Any]) -> bool:
         """Return whether an exception out of `open` is but the end of the stream arriving there."""
+        over = self._cancelled or self.stream.closed
         if isinstance(error, asyncio.CancelledError):
             return self._cancelled and task.cancelling() == 1  # by us, and by nobody else
-        return isinstance(error, StreamClosedError) and self.stream.closed
+        if isinstance(error, BaseExceptionGroup):
+            return over and error.split((StreamClosedError, asyncio.CancelledError))[1] is None
+        return over and isinstance(error, StreamClosedError)
 
     def _stream_ended(self) -> None:
+        stream = self.stream
         if self._opening is None or self.on_disconnect == "detach":
             self._end()
-        elif self.stream.ended_by is not self._opening:
+        elif not (stream.ended_within and stream.reason in _BY_THE_APPLICATION):
             self._cancel_open()
 
     def _cancel_open(self) -> None:
@@ -222,3 +257,5 @@ class SSEHandler(RequestHandler):
                 self.on_close()
             except Exception:
                 app_log.exception("Uncaught exception in on_close() of %s", self.stream.description)
+            if self._opening is None and self.stream.started:
+                self._break_cycles()  # as Tornado does after a response; it has not seen this one's end

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
@@ -26,6 +26,8 @@ __all__ = [
 #: How an id ends that tells a client's reconnect that there is nothing more to come. The id itself is
 #: the whole memory of it: whichever process answers the reconnect reads it there.
 FINAL: Final = "~final"
+
+_LONGEST_TARGET: Final = 200
 
 # The charset is what event streams always have, and keeps careless readers from guessing latin-1.
 # no-transform keeps proxies from compressing (which buffers), X-Accel-Buffering keeps nginx from collecting
@@ -62,6 +64,12 @@ def begin_head(request: HTTPServerRequest, headers: HTTPHeaders) -> bool:
     for name, value in _STREAM_HEADERS.items():
         if name not in headers:
             headers[name] = value
+    # Framing is decided here, whatever was set.
+    headers.pop("Content-Length", None)
+    headers.pop("Transfer-Encoding", None)
+    if request.method == "HEAD":
+        del headers["Connection"]  # there is no stream to close it after
+        return False
     if request.version == "HTTP/1.1":
         return True
     # Tornado would promise to keep the connection of a client that asks for it, where the end of the
@@ -138,7 +146,10 @@ def origin_allowed(request: HTTPServerRequest, allowed: Collection[str] | None) 
         # A request without CORS (an <img>, a link) has no Origin; newer browsers say where it is from.
         return request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
     # The scheme is not compared for the same site: a proxy that ends TLS changes it.
-    return origin in allowed or urlsplit(origin).netloc.lower() == request.host.lower()
+    try:
+        return origin in allowed or urlsplit(origin).netloc.lower() == request.host.lower()
+    except ValueError:
+        return False
 
 
 def set_cors_headers(
@@ -161,9 +172,11 @@ def set_cors_headers(
 def describe(request: HTTPServerRequest) -> str:
     """Return a request's name for a log line: method, path, parameters without their values, address.
 
-    Values are left out because tokens travel in them. Control characters are escaped.
+    Values are left out because tokens travel in them, and so are names without a value, which may be one.
+    What could be taken for something else in a line is quoted, and nothing is long.
     """
-    names = ",".join(request.query_arguments)
-    query = f"?{names}" if names else ""
-    line = f"{request.method} {request.path}{query} from {request.remote_ip}"
-    return line if line.isprintable() else line.encode("unicode_escape").decode("ascii")
+    names = ",".join(quote(name, safe="") for name, values in request.query_arguments.items() if any(values))
+    target = f"{quote(request.path, safe='/%:@!$&()*+,;=~')}{names and '?'}{names}"
+    if len(target) > _LONGEST_TARGET:
+        target = f"{target[:_LONGEST_TARGET]}…"
+    return f"{request.method} {target} from {request.remote_ip}"

@@ -48,7 +48,7 @@ class Outbox:
         self._queue: deque[bytes | memoryview] | None = deque()
         self._piece = 0
         self._busy = False
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._progress: tuple[int, int] | None = None
         self._moved_at = 0.0
         #: How many bytes wait.
@@ -67,11 +67,14 @@ class Outbox:
         if not self._busy:
             self._pump()
 
-    def wait(self) -> Generator[Any, None, None]:
-        """Wait until all is gone, within an ``__await__``; raises what `abandon` is given."""
+    def wait(self, low_water: int) -> Generator[Any, None, None]:
+        """Wait, within an ``__await__``, until no more than so many bytes wait.
+
+        :raises Exception: what `abandon` is given.
+        """
         # One Future for each who waits: of a shared one, the first to be cancelled would cancel all.
         waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self._waiters.append((low_water, waiter))
         yield from waiter
 
     def abandon(self, error: Exception) -> None:
@@ -102,7 +105,7 @@ class Outbox:
             self._piece = len(piece)
             try:
                 written = self._iostream.write(piece)
-            except OSError as error:
+            except Exception as error:
                 self._on_lost(error)
                 return
             if not written.done():
@@ -114,7 +117,7 @@ class Outbox:
                 return
             self.pending -= self._piece
         self._busy = False
-        self._wake(None)
+        self._wake()
         self._on_drained()
 
     def _on_written(self, written: asyncio.Future[None]) -> None:
@@ -125,17 +128,22 @@ class Outbox:
             return
         self.pending -= self._piece
         self._piece = 0
+        if self._waiters:
+            self._wake()
         self._pump()
 
-    def _wake(self, error: Exception | None) -> None:
-        for waiter in self._waiters:
+    def _wake(self, error: Exception | None = None) -> None:
+        still_waiting = []
+        for low_water, waiter in self._waiters:
             if waiter.done():
                 continue
-            if error is None:
+            if error is not None:
+                waiter.set_exception(error)
+            elif self.pending <= low_water:
                 waiter.set_result(None)
             else:
-                waiter.set_exception(error)
-        self._waiters.clear()
+                still_waiting.append((low_water, waiter))
+        self._waiters = still_waiting
 
 
 if sys.platform == "linux":

@@ -52,8 +52,8 @@ class EventParser:
     """
 
     __slots__ = (
-        "_after_cr", "_codec", "_data", "_data_size", "_failed", "_fragments", "_fragments_size", "_id",
-        "_retry", "_start", "_type", "last_event_id", "max_event_size", "retry",
+        "_after_cr", "_codec", "_data", "_failed", "_fragments", "_fragments_size", "_id",
+        "_retry", "_size", "_start", "_type", "last_event_id", "max_event_size", "retry",
     )  # fmt: skip
 
     def __init__(self, last_event_id: str = "", *, max_event_size: int = _MAX_EVENT_SIZE) -> None:
@@ -72,7 +72,7 @@ class EventParser:
         self._failed = False
 
         self._data: list[bytes] = []
-        self._data_size = 0
+        self._size = 0
         self._type = b""
         self._id: bytes | None = None
         self._retry: int | None = None
@@ -114,14 +114,14 @@ class EventParser:
         for line in lines:
             if line:
                 self._interpret(line)
-                if self._data_size > self.max_event_size:
+                if self._size > self.max_event_size:
                     return self._fail(events)
             elif (event := self._dispatch()) is not None:
                 events.append(event)
         if unfinished is not None:
             self._fragments.append(unfinished)
             self._fragments_size += len(unfinished)
-            if self._data_size + self._fragments_size > self.max_event_size:
+            if self._size + self._fragments_size > self.max_event_size:
                 return self._fail(events)
         return events
 
@@ -137,13 +137,15 @@ class EventParser:
                 value = value[1:]
         if name == b"data":
             self._data.append(value)
-            self._data_size += len(value) + 1
+            self._size += len(value) + 1
         elif name == b"event":
             self._type = value
+            self._size += len(value)
         elif name == b"id":
             # "If the field value does not contain U+0000 NULL [...]. Otherwise, ignore the field."
             if b"\0" not in value:
                 self._id = value
+                self._size += len(value)
         elif name == b"retry":
             # "consists of only ASCII digits": bytes.isdigit means just that, and refuses the empty value.
             if value.isdigit():
@@ -152,6 +154,7 @@ class EventParser:
                 self.retry = self._retry = min(int(digits), _MAX_RETRY)
         elif name == b"codec":
             self._codec = value
+            self._size += len(value)
 
     def _dispatch(self) -> Event | None:
         # The id counts even where there is no data (section 9.2.6, dispatch, steps 1 and 2).
@@ -169,7 +172,7 @@ class EventParser:
                 codec.decode("utf-8", "replace") if codec else None,
             )
             self._data = []
-            self._data_size = 0
+        self._size = 0
         self._type = b""
         self._retry = None
         self._codec = None

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import weakref
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from tornado.web import Application, RequestHandler
 
@@ -38,7 +38,7 @@ class Settings:
     :arg float stall_timeout: how long a reader may take nothing, in seconds, before it is cut off.
     :arg float max_age: the life of a stream in seconds, after which it ends as if by ``close()`` and an
         EventSource reconnects. Shortened at random by up to a tenth, so that streams opened together do
-        not return together. As a method it can follow a token's expiry.
+        not return together. As a method it can follow a token's expiry; what is over already gets 403.
     :arg int max_streams: how many streams the application may have open at once in this process. The
         default leaves a tenth of the process's file descriptors for everything else.
     :arg allowed_origins: which other origins may open streams: a collection of origins such as
@@ -61,33 +61,47 @@ class Settings:
     methods: Collection[str] = ("GET",)
 
     def __post_init__(self) -> None:
-        for name in ("keepalive", "stall_timeout", "max_age"):
-            _check_seconds(name, getattr(self, name), may_be_zero=False)
-        _check_seconds("retry", self.retry, may_be_zero=True)
+        _check_seconds("keepalive", self.keepalive)
+        _check_seconds("stall_timeout", self.stall_timeout)
+        _check_seconds("retry", self.retry, least=0)
+        _check_seconds("max_age", self.max_age, least=-math.inf)
         _check_count("max_buffer", self.max_buffer)
         if self.max_streams is not None:
             _check_count("max_streams", self.max_streams, least=0)
         _check_keepalive_frame(self.keepalive_frame)
         _check_origins(self.allowed_origins)
-        if not self.methods or isinstance(self.methods, str) or not {*self.methods} <= {"GET", "POST"}:
+        if (
+            not self.methods
+            or isinstance(self.methods, str)
+            or any(m not in ("GET", "POST") for m in self.methods)
+        ):
             raise _error("methods", 'must be a collection of "GET" and "POST"', self.methods)
         if not isinstance(self.serializer, str):
             raise _error("serializer", "must be a serializer's name", self.serializer)
 
     @classmethod
-    def of(cls, handler: RequestHandler) -> Settings:
+    def of(cls, handler: RequestHandler, *names: str) -> Settings:
         """Return the settings that apply to a handler's request.
+
+        With ``names``, only those are looked up, and the others have their defaults: a method that needs a
+        user must not be asked before it is known that there will be a stream.
 
         :raises SettingError: if one makes no sense, or a name with the prefix is no setting at all.
         """
         _check_names(handler)
         values = []
         for name in _NAMES:
-            value = getattr(handler, _PREFIX + name, _UNSET)
-            if value is _UNSET:
-                value = handler.settings.get(_PREFIX + name, _UNSET)
-            elif callable(value):
-                value = value()
+            key = _PREFIX + name
+            if names and name not in names:
+                value = _UNSET
+            elif hasattr(type(handler), key) or key in vars(handler):
+                # Not getattr() with a default: it would take an AttributeError within a property for a
+                # setting that is not there, and a limit would be gone without a word.
+                value = getattr(handler, key)
+                if callable(value):
+                    value = value()
+            else:
+                value = handler.settings.get(key, _UNSET)
             if not isinstance(value, str) and isinstance(value, Iterable) and not isinstance(value, bytes):
                 value = frozenset(value)
             values.append(value)
@@ -95,7 +109,9 @@ class Settings:
 
 
 _UNSET: Final[Any] = object()
+_IS_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@A-Z]+").fullmatch
 _NAMES: Final = tuple(field.name for field in fields(Settings))
+_KEYS: Final = tuple(_PREFIX + name for name in _NAMES)
 
 
 @lru_cache(maxsize=256, typed=True)
@@ -110,11 +126,11 @@ def _error(name: str, reason: str, value: object) -> SettingError:
     return SettingError(_PREFIX + name, f"{reason}, not {value!r}")
 
 
-def _check_seconds(name: str, value: Any, *, may_be_zero: bool) -> None:
+def _check_seconds(name: str, value: Any, *, least: float = 0.001) -> None:
     if value is None:
         return
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value < 0 or (value == 0 and not may_be_zero):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not abs(value) < 1e12 or value < least:
         raise _error(name, "must be a positive number of seconds, or None", value)
 
 
@@ -142,9 +158,8 @@ def _check_origins(value: Any) -> None:
     if isinstance(value, str) or not isinstance(value, Collection):
         raise _error("allowed_origins", 'must be a collection of origins, or "*"', value)
     for origin in value:
-        parts = urlsplit(origin) if isinstance(origin, str) else None
         # "null" is the origin of every sandboxed page and data: URL, so to allow it is to allow anybody.
-        if parts is None or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}".lower():
+        if not isinstance(origin, str) or not _IS_ORIGIN(origin):
             raise _error(
                 "allowed_origins",
                 'must hold origins such as "https://app.example.com" (lower case, no path)',
@@ -156,20 +171,22 @@ def _check_names(handler: RequestHandler) -> None:
     # A misspelt setting would be ignored in silence. Each source is read once: what is in it can't change
     # often enough to be worth a look at every request.
     if handler.application not in _checked_applications:
-        _check_known(handler.settings)
+        for name, close in _unknown(handler.settings):
+            hint = f"did you mean {close}?" if close else f"there are {', '.join(_KEYS)}"
+            raise SettingError(name, f"is no setting; {hint}")
         _checked_applications.add(handler.application)
     if type(handler) not in _checked_classes:
-        _check_known(dir(type(handler)))
+        for name, close in _unknown(dir(type(handler))):
+            if close:  # else it may well be an attribute of the application's own
+                raise SettingError(name, f"is no setting; did you mean {close}?")
         _checked_classes.add(type(handler))
 
 
-def _check_known(names: Iterable[str]) -> None:
+def _unknown(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the names that are no settings though they have the prefix, with the nearest one that is."""
     for name in names:
-        if name.startswith(_PREFIX) and name.removeprefix(_PREFIX) not in _NAMES:
-            known = [_PREFIX + each for each in _NAMES]
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-            raise SettingError(name, f"is no setting; {hint}")
+        if name.startswith(_PREFIX) and name not in _KEYS:
+            yield name, "".join(difflib.get_close_matches(name, _KEYS, 1, cutoff=0.75))
 
 
 _checked_applications: weakref.WeakSet[Application] = weakref.WeakSet()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable, Generator
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -14,20 +13,25 @@ from tornado.httputil import HTTPServerRequest
 from tornado.iostream import IOStream
 
 from tornado_sse.encoder import encode_comment, encode_event
-from tornado_sse.errors import BufferFullError, EncodeError, InvalidEventError, StreamClosedError
+from tornado_sse.errors import BufferFullError, StreamClosedError
 from tornado_sse.event import Event
-from tornado_sse.negotiation import FINAL, is_final
+from tornado_sse.fields import float_text, id_of, int_text, milliseconds, utf8_text
+from tornado_sse.negotiation import FINAL
 from tornado_sse.serializers import encode, get_serializer
 from tornado_sse.settings import Settings
 from tornado_sse.transport import READY, Reason, Transport
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "within"]
 
 _log = logging.getLogger("tornado_sse")
 
 # A writer that is never made to wait never lets the event loop go. Every so many events it gives the
 # others a turn; the turn costs a hundred times less than the events.
 _EVENTS_PER_TURN: Final = 64
+
+# From here on what a turn has gathered is sent before its end: a larger send costs no less for each byte,
+# and a writer should feel a slow reader before it has written much more.
+_FULL: Final = 16 * 1024
 
 
 class _Turn:
@@ -42,10 +46,17 @@ class _Turn:
 _TURN: Final = _Turn()
 
 
+#: The stream on whose behalf code runs: a handler's open(), and the tasks it has made.
+within: ContextVar[Stream | None] = ContextVar("within", default=None)
+
+
 class Stream:
     """A stream of events to one client. `SSEHandler` and `upgrade` make them; applications write to them.
 
-    A write happens during the call, in the order of the calls; no write is ever split or mixed with another.
+    A write is accepted or refused during the call, whole, and in the order of the calls. What is written in
+    one turn of the event loop leaves together at its end, or as soon as there is much of it: a burst costs
+    one system call and few packets, and nobody waits for the sake of it. `flush` sends at once.
+
     What a write returns is for flow control: awaiting it waits while the client is slower than the writer.
     It may be left alone, and then ``sse_max_buffer`` limits what piles up.
 
@@ -59,8 +70,8 @@ class Stream:
 
     __slots__ = (
         "__weakref__", "_connect", "_gathered", "_gathered_size", "_last_id", "_opened_at",
-        "_preset", "_retry", "_settings", "_transport", "description", "events", "last_event_id", "on_end",
-        "request",
+        "_preset", "_retry", "_scheduled", "_settings", "_transport", "description",
+        "ended_within", "events", "last_event_id", "on_end", "request",
     )  # fmt: skip
 
     def __init__(
@@ -79,12 +90,13 @@ class Stream:
         self._connect: Callable[[], tuple[IOStream, bool]] | None = connect
         self._settings = settings
         self._transport: Transport | None = None
-        self._gathered: list[bytes] | None = None
+        self._gathered: list[bytes] = []
         self._gathered_size = 0
+        self._scheduled = False
         # What set_id(), set_event() and set_retry() have set. Each write takes it away before it does
         # anything else, so that what fails leaves nothing behind for the event after it.
         self._preset: dict[str, Any] | None = None
-        self._retry = None if settings.retry is None else _milliseconds(settings.retry)
+        self._retry = None if settings.retry is None else milliseconds(settings.retry)
         self._last_id = ""
         self._opened_at = 0.0
         #: The id that the client resumes from (str), or None if it starts afresh.
@@ -97,6 +109,8 @@ class Stream:
         self.events = 0
         #: Called once, when it is all over. Belongs to whoever made the stream.
         self.on_end: Callable[[], object] | None = None
+        #: Whether it was ended by code that runs `within` it.
+        self.ended_within = False
 
     # Events
 
@@ -117,8 +131,7 @@ class Stream:
         :arg id: what the client sends back as ``Last-Event-ID`` if it has to resume after this event.
         :arg float retry: how long the client should wait before it reconnects, in seconds.
         :arg str serializer: the name of the serializer; None for the handler's ``sse_serializer``.
-        :arg bool flush: False keeps the event back until the next write that flushes, or `flush`, so that
-            several leave in one piece.
+        :arg bool flush: False has the event wait for the next write without it, or for `flush`.
 
         Returns an awaitable for flow control.
 
@@ -152,7 +165,7 @@ class Stream:
         :raises EncodeError: if they are not UTF-8; `write_binary` takes any bytes.
         """
         preset, self._preset = self._preset, None
-        return self._emit(preset, _text_of(data))
+        return self._emit(preset, utf8_text(data))
 
     def write_int(self, value: int) -> Awaitable[None]:
         """Write an integer in decimal.
@@ -160,9 +173,7 @@ class Stream:
         :raises EncodeError: if it is no int.
         """
         preset, self._preset = self._preset, None
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise EncodeError("int", f"{value!r} is no int")
-        return self._emit(preset, str(value))
+        return self._emit(preset, int_text(value))
 
     def write_float(self, value: float, decimals: int | None = None) -> Awaitable[None]:
         """Write a number in the shortest form that reads back as the same, or with so many decimals.
@@ -170,9 +181,7 @@ class Stream:
         :raises EncodeError: if it is no number, or not a finite one.
         """
         preset, self._preset = self._preset, None
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-            raise EncodeError("float", f"{value!r} is no finite number")
-        return self._emit(preset, repr(float(value)) if decimals is None else f"{value:.{decimals}f}")
+        return self._emit(preset, float_text(value, decimals))
 
     def write_event(self, id: str | int | None, event: str | None, data: str | bytes) -> Awaitable[None]:
         """Write an event of an id, a type and text (str, or bytes that are UTF-8), without a serializer.
@@ -180,7 +189,7 @@ class Stream:
         None, or an empty type, leaves the field out.
         """
         preset, self._preset = self._preset, None
-        text = data if isinstance(data, str) else _text_of(data)
+        text = data if isinstance(data, str) else utf8_text(data)
         return self._emit(preset, text, None, event or None, id)
 
     def set_id(self, id: str | int) -> None:
@@ -200,11 +209,22 @@ class Stream:
 
         :raises InvalidEventError: if it holds CR, LF or NUL.
         """
-        return self._send(encode_comment(text))
+        comment = encode_comment(text)
+        self._start()
+        self._gather(comment)
+        return self.flush()
 
     def flush(self) -> Awaitable[None]:
-        """Send the response head, if that has not been done, and what ``flush=False`` has kept back."""
-        return self._send(b"")
+        """Send what has been written, now, and the response head before it if that has not been done."""
+        transport = self._start()
+        gathered = self._gathered
+        if gathered:
+            self._gathered = []
+            self._gathered_size = 0
+            transport.send(b"".join(gathered) if len(gathered) > 1 else gathered[0])
+        elif transport.closed:
+            raise StreamClosedError(transport.reason or Reason.CLOSED)
+        return transport.drained()
 
     # The end
 
@@ -231,9 +251,26 @@ class Stream:
         return self._close(Event(data, event, self._last_id + FINAL), Reason.FINISHED)
 
     def abort(self, reason: Reason = Reason.FAILED) -> None:
-        """End the stream as incomplete, at once. A client resumes after the last event it has seen."""
+        """End the stream as incomplete, at once; what the client has not taken is lost.
+
+        A client resumes after the last event it has seen.
+        """
         if not self.ended:
-            self._start().abort(reason)
+            transport = self._start()
+            self.ended_within = within.get() is self
+            self._end_of_turn()
+            transport.abort(reason)
+
+    def dismiss(self) -> None:
+        """End a stream that has not started, and now never will: the request is answered by other means.
+
+        For whoever made the stream. What would send raises `StreamClosedError` from here on.
+        """
+        assert self._transport is None
+        self._connect = None
+        self.on_end = None
+        self._gathered = []
+        self._gathered_size = 0
 
     @property
     def started(self) -> bool:
@@ -243,21 +280,16 @@ class Stream:
     @property
     def closed(self) -> bool:
         """Whether nothing can be written any more."""
-        return self._transport is not None and self._transport.closed
+        return self._connect is None if self._transport is None else self._transport.closed
 
     @property
     def ended(self) -> bool:
         """Whether it is all over: nothing is on its way any more, and the connection is gone."""
-        return self._transport is not None and self._transport.ended
-
-    @property
-    def ended_by(self) -> asyncio.Task[Any] | None:
-        """The task that ended the stream, for as long as ``on_end`` runs; None if it was no task."""
-        return None if self._transport is None else self._transport.ended_by
+        return self._connect is None if self._transport is None else self._transport.ended
 
     @property
     def reason(self) -> Reason | None:
-        """Why the stream ended; None while it is open."""
+        """Why the stream ended; None while it is open, or if it never started."""
         return None if self._transport is None else self._transport.reason
 
     @property
@@ -298,71 +330,72 @@ class Stream:
             event = preset.get("event") if event is None else event
             id = preset.get("id") if id is None else id
             retry = preset.get("retry") if retry is None else retry
-        if id is not None and not isinstance(id, str):
-            id = _id_of(id)
-        if id is not None and is_final(id):
-            raise InvalidEventError("id", id, f"must not end with {FINAL!r}, which finish() uses")
-        milliseconds = self._retry if retry is None else _milliseconds(retry)
-        frame = encode_event(Event(data, event, id, milliseconds, codec))
-        if flush and self._gathered is None:
-            transport = self._transport or self._start()
-            transport.send(frame)
-            waiting = transport.drained()
-        else:
-            self._gather(frame)
-            waiting = self.flush() if flush else READY
+        if id is not None:
+            id = id_of(id)
+        reconnect = self._retry if retry is None else milliseconds(retry)
+        frame = encode_event(Event(data, event, id, reconnect, codec))
+        if self._transport is None and flush:
+            self._start()
+        self._gather(frame)
         self._retry = None
         if id is not None:
             self._last_id = id
         self.events += 1
+        if not flush:
+            return READY
+        if self._gathered_size >= _FULL:
+            return self.flush()
+        transport = self._transport
+        assert transport is not None
+        if not self._scheduled:
+            self._scheduled = True
+            transport.call_soon(self._end_of_turn)
+        waiting = transport.drained()
         return _TURN if waiting is READY and not self.events % _EVENTS_PER_TURN else waiting
 
     def _gather(self, frame: bytes) -> None:
         if self.closed:
-            raise StreamClosedError(self.reason or Reason.CLOSED)
-        limit = self._settings.max_buffer
-        if self.pending + len(frame) > limit:
-            raise BufferFullError(len(frame), self.pending, limit)
-        if self._gathered is None:
-            self._gathered = []
+            raise StreamClosedError(self.reason or "never started")
+        pending = self.pending
+        if pending + len(frame) > self._settings.max_buffer:
+            raise BufferFullError(len(frame), pending, self._settings.max_buffer)
         self._gathered.append(frame)
         self._gathered_size += len(frame)
 
-    def _send(self, data: bytes) -> Awaitable[None]:
-        transport = self._start()
-        if self._gathered is not None:
-            data = b"".join((*self._gathered, data))
-        if data:
-            transport.send(data)
-            self._gathered = None
-            self._gathered_size = 0
-        elif transport.closed:
-            raise StreamClosedError(transport.reason or Reason.CLOSED)
-        return transport.drained()
+    def _end_of_turn(self) -> None:
+        self._scheduled = False
+        try:
+            if self._gathered:
+                self.flush()
+        except StreamClosedError:
+            pass  # the transport tells of the end by itself
 
     def _start(self) -> Transport:
         transport = self._transport
         if transport is None:
-            connect = self._connect
-            assert connect is not None
-            iostream, chunked = connect()
+            if self._connect is None:
+                raise StreamClosedError("never started")
+            iostream, chunked = self._connect()
+            try:
+                transport = Transport(iostream, chunked=chunked, settings=self._settings, on_end=self._ended)
+            except BaseException:
+                iostream.close()
+                raise
+            self._transport = transport
             self._connect = None
             self._opened_at = time.monotonic()
             _log.info("%s: stream opened", self.description)
-            transport = self._transport = Transport(
-                iostream, chunked=chunked, settings=self._settings, on_end=self._ended
-            )
         return transport
 
     def _close(self, last: Event | None, reason: Reason) -> Awaitable[None]:
         if self.closed:
             return READY
         transport = self._start()
-        try:
-            self._send(b"" if last is None else encode_event(last))
-        except (BufferFullError, StreamClosedError):
-            # There is no room for a farewell, or nobody to hear it. The end itself needs no room.
-            pass
+        self.ended_within = within.get() is self
+        if last is not None:
+            # The last word needs no room: it is one, and without it a finish() would not be one.
+            self._gathered.append(encode_event(last))
+        self._end_of_turn()
         return transport.close(reason)
 
     def _ended(self) -> None:
@@ -379,25 +412,3 @@ class Stream:
         on_end, self.on_end = self.on_end, None
         if on_end is not None:
             on_end()
-
-
-def _text_of(data: bytes) -> str:
-    try:
-        return str(data, "utf-8")
-    except (TypeError, UnicodeDecodeError) as error:
-        raise EncodeError(
-            "bytes", f"{error}; write_binary() takes any bytes, write_text() takes str"
-        ) from error
-
-
-def _id_of(value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise InvalidEventError("id", value, "must be str or int")
-
-
-def _milliseconds(seconds: float) -> int:
-    number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    if not number or not math.isfinite(seconds) or seconds < 0:
-        raise InvalidEventError("retry", seconds, "must be a number of seconds, zero or more")
-    return round(seconds * 1000)

@@ -15,15 +15,16 @@ import heapq
 import logging
 import weakref
 from asyncio import AbstractEventLoop, TimerHandle
-from typing import Protocol
+from contextvars import Context
+from typing import Final, Protocol
 
-__all__ = ["Ticker", "Ticking"]
+__all__ = ["SLOT", "Ticker", "Ticking"]
 
 _log = logging.getLogger("tornado_sse")
 
-# A slot's length, in seconds: how much later than asked a member may be looked at. At most twenty
-# wake-ups a second however many members there are, and none while nobody is due.
-_SLOT = 0.05
+#: A slot's length, in seconds: how much later than asked a member may be looked at. At most twenty
+#: wake-ups a second however many members there are, and none while nobody is due.
+SLOT: Final = 0.05
 
 
 class Ticking(Protocol):
@@ -43,17 +44,23 @@ class Ticker:
     """The shared timer of one event loop; `Ticker.of` finds or makes it."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
-        # Weak, because the table below is keyed by the loop and must not keep it alive by its values.
+        # Weak, so that an idle ticker's entry in the table below does not keep its key alive.
         self._loop = weakref.ref(loop)
         self._slots: dict[int, set[Ticking]] = {}
         self._order: list[int] = []  # a heap of the slots' numbers; may hold some that are gone
         self._timer: TimerHandle | None = None
+        #: Where the callbacks of streams run: without what a request has put into its context, which an
+        #: idle stream would otherwise keep. One a loop, because a context can't be entered twice at once.
+        self.context = Context()
 
     @classmethod
     def of(cls, loop: AbstractEventLoop) -> Ticker:
         """Return the ticker of an event loop."""
         ticker = _tickers.get(loop)
         if ticker is None:
+            # A loop that was closed with streams open is kept alive by their timer, for which nobody waits.
+            for each in [each for each in _tickers if each.is_closed()]:
+                del _tickers[each]
             ticker = _tickers[loop] = cls(loop)
         return ticker
 
@@ -71,11 +78,14 @@ class Ticker:
         self.discard(member)
         loop = self._loop()
         assert loop is not None
-        slot = int((loop.time() + delay) / _SLOT) + 1
+        slot = int((loop.time() + delay) / SLOT) + 1
         members = self._slots.get(slot)
         if members is None:
             self._slots[slot] = {member}
-            heapq.heappush(self._order, slot)
+            if len(self._order) > 2 * len(self._slots) + 100:
+                self._order = sorted(self._slots)  # without the slots that have emptied; sorted is a heap
+            else:
+                heapq.heappush(self._order, slot)
             if self._order[0] == slot:
                 self._arm(loop)
         else:
@@ -102,14 +112,14 @@ class Ticker:
     def _arm(self, loop: AbstractEventLoop) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_at(self._order[0] * _SLOT, self._fire)
+        self._timer = loop.call_at(self._order[0] * SLOT, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
         loop = self._loop()
         assert loop is not None
         now = loop.time()
-        while self._order and self._order[0] * _SLOT <= now:
+        while self._order and self._order[0] * SLOT <= now:
             for member in self._slots.pop(heapq.heappop(self._order), ()):
                 member.tick_slot = None
                 try:

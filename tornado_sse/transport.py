@@ -12,9 +12,8 @@ because it makes a Future for each write and may change the poller's registratio
 *Queued.* The kernel took a part or nothing. The rest goes into an `Outbox`, and so does all that follows,
 until it is empty. TLS connections pass through it always: their records must be made by one hand.
 
-What waits is bounded by ``max_buffer``; an event that does not fit is refused before its first byte. Events
-are queued whole, so what a cancelled or failing writer leaves behind is whole events, and a stream can be
-closed cleanly at any moment.
+Events are queued whole, so what a cancelled or failing writer leaves behind is whole events, and a stream
+can be closed cleanly at any moment. `Transport.pending` says how much waits; the `Stream` bounds it.
 
 *The other direction.* A client has nothing more to say after its request. One read is always pending:
 its failure tells of a disconnect at once, half-closed connections included, and what does arrive is thrown
@@ -43,10 +42,10 @@ from typing import Any, Final
 from tornado.iostream import IOStream, SSLIOStream
 from tornado.iostream import StreamClosedError as IOStreamClosedError
 
-from tornado_sse.errors import BufferFullError, StreamClosedError
+from tornado_sse.errors import StreamClosedError
 from tornado_sse.outbox import Outbox
 from tornado_sse.settings import Settings
-from tornado_sse.ticker import Ticker
+from tornado_sse.ticker import SLOT, Ticker
 
 __all__ = ["READY", "Reason", "Transport"]
 
@@ -98,13 +97,13 @@ class Transport:
 
     :arg iostream: the connection, detached, with the response head written to it.
     :arg chunked: whether the body is framed by chunks (HTTP/1.1) or ends with the connection.
-    :arg settings: ``keepalive``, ``keepalive_frame``, ``max_buffer``, ``stall_timeout``, ``max_age`` apply.
+    :arg settings: ``keepalive``, ``keepalive_frame``, ``stall_timeout`` and ``max_age`` apply.
     :arg on_end: called once when all is over, from the event loop.
     """
 
     __slots__ = (
         "_chunked", "_deadline", "_input", "_iostream", "_loop", "_on_end", "_open", "_outbox", "_settings",
-        "_socket", "_spoke", "_ticker", "bytes_sent", "ended", "ended_by", "reason", "tick_slot",
+        "_socket", "_spoke", "_ticker", "bytes_sent", "ended", "reason", "tick_slot",
     )  # fmt: skip
 
     def __init__(
@@ -122,14 +121,12 @@ class Transport:
         self._socket = None if isinstance(iostream, SSLIOStream) else iostream.socket
         self._chunked = chunked
         self._settings = settings
-        self._on_end: Callable[[], None] | None = on_end
+        self._on_end = on_end
         self._open = True
         #: Whether it is all over: nothing is pending and the connection is gone.
         self.ended = False
         #: Why the stream ended, or is about to (`Reason`); None while it is open.
         self.reason: Reason | None = None
-        #: The task that ended it, if one did rather than the client or the clock.
-        self.ended_by: asyncio.Task[Any] | None = None
         #: Bytes of the body so far, framing and what is still pending included.
         self.bytes_sent = 0
         self._outbox: Outbox | None = None
@@ -166,7 +163,11 @@ class Transport:
             and sock.family in (socket.AF_INET, socket.AF_INET6)
         ):
             # RFC 5482: gives up on a peer that acknowledges nothing, as after a pulled cable.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(timeout * 1000)))
+            milliseconds = min(max(1, int(timeout * 1000)), 2**31 - 1)
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+            except OSError:
+                pass  # a stream is as good without it, but for that cable
 
     # Sending
 
@@ -183,15 +184,12 @@ class Transport:
     def send(self, data: bytes) -> None:
         """Send whole events, in the order of the calls. Never waits; see `drained`.
 
+        How much may wait for a slow reader is for the caller to decide; see `pending`.
+
         :raises StreamClosedError: if the stream has ended, or the client turns out to be gone.
-        :raises BufferFullError: if ``max_buffer`` does not allow it. Nothing has been sent then.
         """
         if not self._open:
             raise StreamClosedError(self.reason or Reason.CLOSED)
-        limit = self._settings.max_buffer
-        pending = 0 if self._outbox is None else self._outbox.pending
-        if pending + len(data) > limit:
-            raise BufferFullError(len(data), pending, limit)
         self._spoke = True
         self._transmit(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
         if self.ended:
@@ -224,18 +222,26 @@ class Transport:
 
     def _on_drained(self) -> None:
         self._outbox = None
-        if not self._open:
+        if self._open:
+            self._schedule(self._ticker.now())
+        else:
             self._end(self.reason or Reason.CLOSED)
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Have something called at the end of this turn of the event loop."""
+        self._loop.call_soon(callback, context=self._ticker.context)
 
     # Backpressure
 
     def drained(self, low_water: int = _LOW_WATER) -> Awaitable[None]:
-        """Return an awaitable that is done at once while little is pending, else when nothing is.
+        """Return an awaitable that is done when no more than ``low_water`` bytes are pending.
 
         Awaiting it raises `StreamClosedError` if the stream ends otherwise than by ``close()`` before that.
         Not awaiting it is fine.
         """
-        return READY if self._outbox is None or self._outbox.pending <= low_water else _Drained(self)
+        if self._outbox is None or self._outbox.pending <= low_water:
+            return READY
+        return _Drained(self, low_water)
 
     # The other direction
 
@@ -245,7 +251,7 @@ class Transport:
         except OSError as error:
             self._lose(error)
             return
-        asyncio.ensure_future(future).add_done_callback(self._on_input)
+        asyncio.ensure_future(future).add_done_callback(self._on_input, context=self._ticker.context)
 
     def _on_input(self, future: asyncio.Future[bytes]) -> None:
         if self.ended:
@@ -280,9 +286,10 @@ class Transport:
         return None if self.ended else self._next_tick(now)
 
     def _next_tick(self, now: float) -> float | None:
-        # Half the period, so that a silence is found before it has lasted the whole.
+        # Half the period, so that a silence is found before it has lasted the whole; and a tick may be late.
         settings = self._settings
-        delay = None if settings.keepalive is None else settings.keepalive / 2
+        period = settings.keepalive
+        delay = None if period is None else max(period / 2 - SLOT, period / 4)
         if self._outbox is not None and settings.stall_timeout is not None:
             delay = settings.stall_timeout / 4
         if self._open and self._deadline is not None:
@@ -304,7 +311,6 @@ class Transport:
         if self._open:
             self._open = False
             self.reason = reason
-            self.ended_by = asyncio.current_task(self._loop)
             if self._chunked:
                 self._transmit(b"0\r\n\r\n")
             if self._outbox is None:
@@ -314,8 +320,11 @@ class Transport:
     def abort(self, reason: Reason = Reason.FAILED) -> None:
         """End the response as incomplete, at once; what is pending is lost."""
         if not self.ended:
-            if reason is Reason.STALLED and (sock := self._iostream.socket) is not None:
-                # A reset, or the kernel would keep megabytes for a reader that does not read.
+            if (reason is Reason.STALLED or not self._chunked) and (
+                sock := self._iostream.socket
+            ) is not None:
+                # A reset: the kernel would keep megabytes for a reader that does not read, and without
+                # chunks an orderly close is how a complete body ends.
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _CLOSE_AT_ONCE)
             self._end(reason)
 
@@ -333,8 +342,6 @@ class Transport:
         if self._open or outbox is not None:
             # Not the end of a close() that went well; what cut it short is what there is to tell.
             self.reason = reason
-        if self.ended_by is None:
-            self.ended_by = asyncio.current_task(self._loop)
         self._open = False
         self.ended = True
         self._socket = None
@@ -342,26 +349,27 @@ class Transport:
         self._iostream.close()
         if outbox is not None:
             outbox.abandon(StreamClosedError(reason))
-        self._loop.call_soon(self._notify)
+        self.call_soon(self._on_end)
+        self._on_end = _nothing
 
-    def _notify(self) -> None:
-        on_end, self._on_end = self._on_end, None
-        if on_end is not None:
-            on_end()
-        self.ended_by = None
+
+def _nothing() -> None:
+    """Stand in for a callback that has been called."""
 
 
 class _Drained:
     """What a writer awaits. It waits only if it is awaited, so a writer may ignore it."""
 
-    __slots__ = ("_transport",)
+    __slots__ = ("_low_water", "_transport")
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, low_water: int) -> None:
         self._transport = transport
+        self._low_water = low_water
 
     def __await__(self) -> Generator[Any, None, None]:
         transport = self._transport
         if transport._outbox is not None:
-            yield from transport._outbox.wait()
+            if transport._outbox.pending > self._low_water:
+                yield from transport._outbox.wait(self._low_water)
         elif transport.reason not in (None, Reason.CLOSED, Reason.FINISHED, Reason.EXPIRED):
             raise StreamClosedError(transport.reason)

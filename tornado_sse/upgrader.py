@@ -48,7 +48,7 @@ async def upgrade(
     Returns the stream. Its head has been sent, its ``request`` is set, and the connection belongs to it.
 
     :raises UpgradeError: if there was no request for an event stream. It has been answered (with 400, 403,
-        405, 406, or 204 after ``finish()``), and the connection is closed.
+        405, 406, 204 after ``finish()``, or to HEAD with the head alone), and the connection is closed.
     :raises SettingError: if a setting makes no sense; nothing has been read then.
     """
     answer = _Answer(headers or {}, Settings(**settings))
@@ -69,6 +69,9 @@ async def upgrade(
         await connection.read_response(answer)
     except OSError as error:
         raise UpgradeError(f"the client went away before its request was complete: {error}") from error
+    except BaseException:
+        iostream.close()
+        raise
     if answer.stream is None:
         iostream.close()
         raise UpgradeError(answer.refusal)
@@ -118,7 +121,7 @@ class _Answer(HTTPMessageDelegate):
         status = status_for(request, settings.methods, settings.allowed_origins)
         if status < 400:
             set_cors_headers(self.headers, request, settings.allowed_origins)
-        if status == 200:
+        if status == 200 and request.method != "HEAD":
             self.stream = Stream(
                 self._connect,
                 settings=settings,
@@ -136,7 +139,9 @@ class _Answer(HTTPMessageDelegate):
         self.refusal = f"{describe(self.request)} was answered {status} {reason}"
         if status == 405:
             self.headers["Allow"] = ", ".join(sorted(self.settings.methods))
-        if status != 204:
+        if status == 200:
+            begin_head(self.request, self.headers)
+        elif status != 204:
             self.headers["Content-Length"] = "0"
         self.connection.write_headers(ResponseStartLine("HTTP/1.1", status, reason), self.headers)
         self.connection.finish()

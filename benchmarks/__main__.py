@@ -1,0 +1,84 @@
+"""Run the benchmarks: ``python -m benchmarks``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import sys
+
+import tornado
+
+import tornado_sse
+from benchmarks import encoder, idle, writing
+from benchmarks.child import SERVER_CORE, pin
+
+NAMES = ("encoder", "writing", "idle")
+
+
+def main() -> int:
+    """Run what is asked for; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What tornado-sse costs.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="a few seconds, for figures that are not quoted")
+    parser.add_argument("--rounds", type=positive, help="default: 9 and, for idle, 3; with --quick 3 and 1")
+    parser.add_argument("--idle", type=positive, help="how many streams; default: 5000, with --quick 1000")
+    options = parser.parse_args()
+    if unknown := {*options.names} - {*NAMES}:
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    names = options.names or NAMES
+    quick = options.quick
+
+    print(f"tornado-sse {tornado_sse.__version__}, {machine()}")
+    try:
+        if "writing" in names:
+            writing.measure(options.rounds or (3 if quick else 9), events=5_000 if quick else 20_000)
+        if "idle" in names:
+            wanted = options.idle or (1_000 if quick else 5_000)
+            idle.measure(options.rounds or (1 if quick else 3), allowed(wanted))
+        if "encoder" in names:
+            pin(SERVER_CORE)
+            encoder.measure(options.rounds or (3 if quick else 9), seconds=0.01 if quick else 0.05)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    print(f"\nMeasured on 127.0.0.1, each process on a core of its own: {machine()}.")
+    return 0
+
+
+def positive(text: str) -> int:
+    """Read a whole number of one or more."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(number)
+    return number
+
+
+def allowed(streams: int) -> int:
+    """Return how many streams a process may have, with room to spare; raise its limit if that helps."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # A tenth of the limit is what SSEHandler leaves for everything else.
+    needed = (streams + idle.DESCRIPTORS) * 10 // 9 + 1
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        possible = soft * 9 // 10 - idle.DESCRIPTORS
+        if possible < streams:
+            if possible < 1:
+                sys.exit(f"{soft} file descriptors are too few for any; see ulimit -n")
+            print(f"\n{streams:,} streams need {needed:,} descriptors (ulimit -n); {possible:,} have to do")
+            return possible
+    return streams
+
+
+def machine() -> str:
+    """Say where this is."""
+    return (
+        f"Python {platform.python_version()}, Tornado {tornado.version}, "
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
