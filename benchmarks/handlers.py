@@ -32,10 +32,6 @@ _TEXT_FRAME: Final = f"event: tick\ndata: {TEXT}\n\n"
 _COMPACT: Final = json.dumps(RECORD, separators=(",", ":")).encode()
 
 
-# Fewer than the packets that a new connection may send unacknowledged (RFC 6928).
-_FEW: Final = 8
-
-
 class Cost(NamedTuple):
     """What a burst cost the server: seconds, and packets if the system counts them."""
 
@@ -49,23 +45,23 @@ async def _burst(
     iostream: IOStream,
     write: Callable[[], Awaitable[None]],
     end: Callable[[], Awaitable[None]],
+    flush: Callable[[], object] = int,
 ) -> None:
     """Write as many events as the request wants, end the response, and report the `Cost`.
 
-    With ``pace=turns`` the event loop has a turn after each event. With ``pace=packets`` so few are written
-    at a time that the kernel has no reason to put them together, and more when the reader has acknowledged
-    them; the time until then is not counted.
+    With ``pace=turns`` the event loop has a turn after each event. With ``pace=single`` too, and the next is
+    written when the reader has acknowledged it, so that each is a packet; the time until then is not counted.
     """
     events = int(handler.get_query_argument("events"))
     pace = handler.get_query_argument("pace")
-    turns = pace == "turns"
-    sizes = [_FEW] * (events // _FEW) if pace == "packets" else [events]
+    turns = pace != "burst"
+    sizes = [1] * events if pace == "single" else [events]
     assert iostream.socket is not None
     cpu = wall = 0.0
     with iostream.socket.dup() as sock:
         gc.collect()
         for size in sizes:
-            if pace == "packets":
+            if pace == "single":
                 await _acknowledged(sock)
             cpu -= time.process_time()
             wall -= time.perf_counter()
@@ -73,6 +69,7 @@ async def _burst(
                 await write()
                 if turns:
                     await asyncio.sleep(0)
+            flush()
             wall += time.perf_counter()
             cpu += time.process_time()
         packets = _packets(sock)
@@ -100,7 +97,7 @@ class _BySSE(SSEHandler):
     async def open(self, *args: str, **kwargs: str) -> None:
         iostream: Any = self.request.connection.stream  # type: ignore[union-attr]
         self.stream.flush()
-        await _burst(self, iostream, self._write, self.stream.close)
+        await _burst(self, iostream, self._write, self.stream.close, self.stream.flush)
 
     def _write(self) -> Awaitable[None]:
         raise NotImplementedError

@@ -1,7 +1,7 @@
 """CPU time per event that is written to one stream, from the call to the kernel.
 
 The server's own CPU time, user and system, around a burst of equal events to one reader on another core.
-The reader compares every byte, and that each event was a chunk of its own.
+The reader compares every byte of the body.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _VARIANTS: Final = (
 )
 
 _PACES: Final = {
-    "packets": "a few at a time, so that each is a packet",
-    "burst": "all at once",
-    "turns": "all at once, and a turn of the event loop after each",
+    "burst": "in a burst",
+    "turns": "with a turn of the event loop after each",
+    "single": "one by one, each a packet of its own",
 }
 
 _COLUMNS: Final = (
@@ -62,18 +62,17 @@ def measure(rounds: int, events: int) -> None:
         )
     print_note(
         """CPU is the server's. "SSE ÷ this" is the CPU time of the first line of its kind by that of this
-        line, taken in each round. socket.send() alone is the floor. A stream sets TCP_NODELAY, Tornado by
-        hand does not: the kernel then puts events together, which is cheaper here and on a real network
-        holds them back for a round trip; "nodelay" sets it there too. All at once, the kernel puts events
-        together in any case when the reader's acknowledgements lag behind, and the more the cheaper writing
-        is; so packets are counted. The reader waits for the server and not the reverse while its CPU time
-        is below the wall time. stream.write() gives the event loop a turn every 64 events of its own accord;
-        by hand nobody does."""
+        line, taken in each round. socket.send() alone is the floor for a send each. A stream puts together
+        what is written in one turn of the event loop, and gives the loop a turn every 64 events of its own
+        accord; by hand nobody does either. A stream sets TCP_NODELAY, Tornado by hand does not: the kernel
+        then puts events together, which is cheaper here and on a real network holds them back for a round
+        trip; "nodelay" sets it there too. The reader waits for the server and not the reverse while its CPU
+        time is below the wall time."""
     )
 
 
 def _events(pace: str, events: int) -> int:
-    return events // 5 if pace == "packets" else events
+    return events // 20 if pace == "single" else events
 
 
 def _burst(server: Child, reader: Child, port: int, index: int, pace: str, events: int) -> Burst:
