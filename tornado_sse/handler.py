@@ -44,9 +44,10 @@ class SSEHandler(RequestHandler):
                         await self.stream.write({"now": time.time()}, event="tick")
                         await asyncio.sleep(1)
 
-    ``prepare()``, ``get_current_user()``, ``initialize()`` and all else work as in any handler. Headers
-    may be set until the stream starts. Settings carry the prefix ``sse_``, here or in the application; see
-    `tornado_sse.Settings` for their names without it.
+    ``prepare()``, ``get_current_user()`` and ``initialize()`` work as in any handler, and headers may be set
+    until the stream starts. Once it has, ``on_finish()`` and the access log are not called, as for a
+    WebSocket: there is `on_close`, and the logger ``tornado_sse``. Settings carry the prefix ``sse_``, here
+    or in the application; see `tornado_sse.Settings` for their names without it.
     """
 
     #: The stream to write to.
