@@ -6,8 +6,12 @@
 
 import { roundUp, timeOfDay } from "./format.js";
 
-const MINUTE = 60_000;
 const FONT = "11px";
+
+// A page that has just been opened shows half a minute, and more as there is more to show: five minutes with
+// three seconds of data in them would look broken.
+const LEAST_SPAN = 30_000;
+const STEPS = [10_000, 20_000, 30_000, 60_000];
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
@@ -84,13 +88,15 @@ export class LineChart {
     const end = time.at(-1);
     const [xaxis, yaxis] = this.axes;
     const [xticker, yticker] = this.tickers;
-    this.figure.x_range.setv({ start: end - this.span, end });
+    const span = Math.min(this.span, Math.max(LEAST_SPAN, end - time[0]));
+    this.figure.x_range.setv({ start: end - span, end });
     // A label needs room on its left and its right, or it would push the frame about.
-    const minutes = [];
-    const first = Math.ceil((end - this.span + MINUTE / 4) / MINUTE) * MINUTE;
-    for (let at = first; at < end - MINUTE / 4; at += MINUTE) minutes.push(at);
-    xticker.ticks = minutes;
-    xaxis.major_label_overrides = new Map(minutes.map((at) => [at, timeOfDay(at)]));
+    const step = STEPS.find((each) => span / each <= 5) ?? STEPS.at(-1);
+    const margin = span / 16;
+    const moments = [];
+    for (let at = Math.ceil((end - span + margin) / step) * step; at < end - margin; at += step) moments.push(at);
+    xticker.ticks = moments;
+    xaxis.major_label_overrides = new Map(moments.map((at) => [at, timeOfDay(at, step < 60_000)]));
 
     const top = this.top ?? roundUp(1.1 * this.#largest(names.map((name) => columns[name])));
     if (top === this.lastTop) return;

@@ -81,7 +81,7 @@ function showSamples({ times, values }) {
 
 // Tiles: the figures of this moment.
 
-const SPARK = { width: 120, height: 28, points: 60 };
+const SPARK = { width: 120, height: 28, points: 60, least: 15 };
 const SVG = "http://www.w3.org/2000/svg";
 
 class Tile {
@@ -126,9 +126,10 @@ class Tile {
 
 function sparkline(values, top) {
   const points = [];
+  const across = Math.max(SPARK.least, values.length) - 1; // a short past is drawn wider
   values.forEach((value, i) => {
     if (!Number.isFinite(value)) return;
-    const x = SPARK.width * (1 - (values.length - 1 - i) / (SPARK.points - 1));
+    const x = SPARK.width * (1 - (values.length - 1 - i) / across);
     const y = SPARK.height - 1.5 - (Math.min(value, top) / top) * (SPARK.height - 3);
     points.push(`${x.toFixed(1)},${y.toFixed(1)}`);
   });

@@ -39,9 +39,11 @@ export function duration(seconds) {
   return parts.join(" ");
 }
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const toTheMinute = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+const clock = new Intl.DateTimeFormat(undefined, toTheMinute);
+const secondsClock = new Intl.DateTimeFormat(undefined, { ...toTheMinute, second: "2-digit" });
 
-export const timeOfDay = (milliseconds) => clock.format(milliseconds);
+export const timeOfDay = (milliseconds, seconds) => (seconds ? secondsClock : clock).format(milliseconds);
 
 /** The next larger "round" number, so that an axis doesn't move with every value: 1, 2 or 5 and zeros. */
 export function roundUp(value) {
