@@ -210,8 +210,7 @@ class Stream:
         :raises InvalidEventError: if it holds CR, LF or NUL.
         """
         comment = encode_comment(text)
-        self._start()
-        self._gather(comment)
+        self._gather(comment, self._start())
         return self.flush()
 
     def flush(self) -> Awaitable[None]:
@@ -334,33 +333,38 @@ class Stream:
             id = id_of(id)
         reconnect = self._retry if retry is None else milliseconds(retry)
         frame = encode_event(Event(data, event, id, reconnect, codec))
-        if self._transport is None and flush:
-            self._start()
-        self._gather(frame)
+        transport = self._transport
+        if transport is None and flush:
+            transport = self._start()
+        self._gather(frame, transport)
         self._retry = None
         if id is not None:
             self._last_id = id
         self.events += 1
-        if not flush:
+        if not flush or transport is None:
             return READY
         if self._gathered_size >= _FULL:
             return self.flush()
-        transport = self._transport
-        assert transport is not None
         if not self._scheduled:
             self._scheduled = True
             transport.call_soon(self._end_of_turn)
-        waiting = transport.drained()
-        return _TURN if waiting is READY and not self.events % _EVENTS_PER_TURN else waiting
+        if transport.pending:
+            return transport.drained()
+        return READY if self.events % _EVENTS_PER_TURN else _TURN
 
-    def _gather(self, frame: bytes) -> None:
-        if self.closed:
-            raise StreamClosedError(self.reason or "never started")
-        pending = self.pending
-        if pending + len(frame) > self._settings.max_buffer:
-            raise BufferFullError(len(frame), pending, self._settings.max_buffer)
+    def _gather(self, frame: bytes, transport: Transport | None) -> None:
+        size = len(frame)
+        pending = self._gathered_size
+        if transport is not None:
+            if transport.closed:
+                raise StreamClosedError(transport.reason or Reason.CLOSED)
+            pending += transport.pending
+        elif self._connect is None:
+            raise StreamClosedError("never started")
+        if pending + size > self._settings.max_buffer:
+            raise BufferFullError(size, pending, self._settings.max_buffer)
         self._gathered.append(frame)
-        self._gathered_size += len(frame)
+        self._gathered_size += size
 
     def _end_of_turn(self) -> None:
         self._scheduled = False

@@ -102,8 +102,8 @@ class Transport:
     """
 
     __slots__ = (
-        "_chunked", "_deadline", "_input", "_iostream", "_loop", "_on_end", "_open", "_outbox", "_settings",
-        "_socket", "_spoke", "_ticker", "bytes_sent", "ended", "reason", "tick_slot",
+        "_chunked", "_deadline", "_input", "_iostream", "_loop", "_on_end", "_outbox", "_settings",
+        "_socket", "_spoke", "_ticker", "bytes_sent", "closed", "ended", "reason", "tick_slot",
     )  # fmt: skip
 
     def __init__(
@@ -122,7 +122,8 @@ class Transport:
         self._chunked = chunked
         self._settings = settings
         self._on_end = on_end
-        self._open = True
+        #: Whether nothing can be sent any more; what is pending may still be on its way.
+        self.closed = False
         #: Whether it is all over: nothing is pending and the connection is gone.
         self.ended = False
         #: Why the stream ended, or is about to (`Reason`); None while it is open.
@@ -172,11 +173,6 @@ class Transport:
     # Sending
 
     @property
-    def closed(self) -> bool:
-        """Whether nothing can be sent any more; what is pending may still be on its way."""
-        return not self._open
-
-    @property
     def pending(self) -> int:
         """How many bytes the kernel has not taken yet."""
         return 0 if self._outbox is None else self._outbox.pending
@@ -188,7 +184,7 @@ class Transport:
 
         :raises StreamClosedError: if the stream has ended, or the client turns out to be gone.
         """
-        if not self._open:
+        if self.closed:
             raise StreamClosedError(self.reason or Reason.CLOSED)
         self._spoke = True
         self._transmit(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
@@ -222,7 +218,7 @@ class Transport:
 
     def _on_drained(self) -> None:
         self._outbox = None
-        if self._open:
+        if not self.closed:
             self._schedule(self._ticker.now())
         else:
             self._end(self.reason or Reason.CLOSED)
@@ -275,13 +271,13 @@ class Transport:
         if self._outbox is not None:
             if settings.stall_timeout is not None and self._outbox.still_for(now) >= settings.stall_timeout:
                 self.abort(Reason.STALLED)
-        elif self._open and not self._spoke and settings.keepalive is not None:
+        elif not self.closed and not self._spoke and settings.keepalive is not None:
             frame = settings.keepalive_frame
             self._transmit(b"%x\r\n%b\r\n" % (len(frame), frame) if self._chunked else frame)
             self._spoke = True
         else:
             self._spoke = False
-        if self._open and self._deadline is not None and now >= self._deadline:
+        if not self.closed and self._deadline is not None and now >= self._deadline:
             self.close(Reason.EXPIRED)
         return None if self.ended else self._next_tick(now)
 
@@ -292,7 +288,7 @@ class Transport:
         delay = None if period is None else max(period / 2 - SLOT, period / 4)
         if self._outbox is not None and settings.stall_timeout is not None:
             delay = settings.stall_timeout / 4
-        if self._open and self._deadline is not None:
+        if not self.closed and self._deadline is not None:
             left = max(0.0, self._deadline - now)
             delay = left if delay is None else min(delay, left)
         return delay
@@ -308,8 +304,8 @@ class Transport:
 
         Returns an awaitable that is done when everything is in the kernel's hands.
         """
-        if self._open:
-            self._open = False
+        if not self.closed:
+            self.closed = True
             self.reason = reason
             if self._chunked:
                 self._transmit(b"0\r\n\r\n")
@@ -339,10 +335,10 @@ class Transport:
         if self.ended:
             return
         outbox, self._outbox = self._outbox, None
-        if self._open or outbox is not None:
+        if not self.closed or outbox is not None:
             # Not the end of a close() that went well; what cut it short is what there is to tell.
             self.reason = reason
-        self._open = False
+        self.closed = True
         self.ended = True
         self._socket = None
         self._ticker.discard(self)
