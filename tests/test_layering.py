@@ -37,6 +37,7 @@ ORDER = [
     "negotiation",
     "capacity",
     "fields",
+    "writer",
     "stream",
     "handler",
     "upgrader",
@@ -128,4 +129,4 @@ def test_the_map_in_the_docstring_names_every_module() -> None:
 
 def test_no_module_is_too_long_to_read_in_one_sitting() -> None:
     lengths = {name: len(source(name).read_text("utf-8").splitlines()) for name in ORDER}
-    assert {name: length for name, length in lengths.items() if length > 420} == {}
+    assert {name: length for name, length in lengths.items() if length > 380} == {}

@@ -15,6 +15,7 @@ The package, in reading order. Each module imports only from those above it:
 `.negotiation`   what a request asks for, and the head of the answer
 `.capacity`      how many streams there may be
 `.fields`        a write call's arguments, as the fields of an event
+`.writer`        the write calls
 `.stream`        `Stream`: what a handler owns
 `.handler`       `SSEHandler`: where to begin
 `.upgrader`      `upgrade`: a stream on a connection of one's own

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from tornado.httputil import HTTPServerRequest
 from tornado.iostream import IOStream
@@ -15,11 +15,10 @@ from tornado.iostream import IOStream
 from tornado_sse.encoder import encode_comment, encode_event
 from tornado_sse.errors import BufferFullError, StreamClosedError
 from tornado_sse.event import Event
-from tornado_sse.fields import float_text, id_of, int_text, milliseconds, utf8_text
 from tornado_sse.negotiation import FINAL
-from tornado_sse.serializers import encode, get_serializer
 from tornado_sse.settings import Settings
 from tornado_sse.transport import READY, Reason, Transport
+from tornado_sse.writer import Writer
 
 __all__ = ["Stream", "within"]
 
@@ -50,7 +49,7 @@ _TURN: Final = _Turn()
 within: ContextVar[Stream | None] = ContextVar("within", default=None)
 
 
-class Stream:
+class Stream(Writer):
     """A stream of events to one client. `SSEHandler` and `upgrade` make them; applications write to them.
 
     A write is accepted or refused during the call, whole, and in the order of the calls. What is written in
@@ -69,9 +68,8 @@ class Stream:
     """
 
     __slots__ = (
-        "__weakref__", "_connect", "_gathered", "_gathered_size", "_last_id", "_opened_at",
-        "_preset", "_retry", "_scheduled", "_settings", "_transport", "description",
-        "ended_within", "events", "last_event_id", "on_end", "request",
+        "__weakref__", "_connect", "_gathered", "_gathered_size", "_opened_at", "_scheduled", "_transport",
+        "description", "ended_within", "last_event_id", "on_end", "request",
     )  # fmt: skip
 
     def __init__(
@@ -87,17 +85,12 @@ class Stream:
         :arg connect: writes the response head and returns the detached IOStream, and whether the body is
             to be chunked. Called once.
         """
+        super().__init__(settings)
         self._connect: Callable[[], tuple[IOStream, bool]] | None = connect
-        self._settings = settings
         self._transport: Transport | None = None
         self._gathered: list[bytes] = []
         self._gathered_size = 0
         self._scheduled = False
-        # What set_id(), set_event() and set_retry() have set. Each write takes it away before it does
-        # anything else, so that what fails leaves nothing behind for the event after it.
-        self._preset: dict[str, Any] | None = None
-        self._retry = None if settings.retry is None else milliseconds(settings.retry)
-        self._last_id = ""
         self._opened_at = 0.0
         #: The id that the client resumes from (str), or None if it starts afresh.
         self.last_event_id = last_event_id
@@ -105,104 +98,10 @@ class Stream:
         self.request: HTTPServerRequest | None = None
         #: What the stream is called in log lines.
         self.description = description
-        #: How many events have been written.
-        self.events = 0
         #: Called once, when it is all over. Belongs to whoever made the stream.
         self.on_end: Callable[[], object] | None = None
         #: Whether it was ended by code that runs `within` it.
         self.ended_within = False
-
-    # Events
-
-    def write(
-        self,
-        payload: object,
-        *,
-        event: str | None = None,
-        id: str | int | None = None,
-        retry: float | None = None,
-        serializer: str | None = None,
-        flush: bool = True,
-    ) -> Awaitable[None]:
-        """Write an event.
-
-        :arg payload: anything the serializer can write.
-        :arg str event: the event's type; None for the default, ``"message"``.
-        :arg id: what the client sends back as ``Last-Event-ID`` if it has to resume after this event.
-        :arg float retry: how long the client should wait before it reconnects, in seconds.
-        :arg str serializer: the name of the serializer; None for the handler's ``sse_serializer``.
-        :arg bool flush: False has the event wait for the next write without it, or for `flush`.
-
-        Returns an awaitable for flow control.
-
-        :raises EncodeError: if the serializer can't write the payload.
-        :raises SerializerNotFoundError: if there is no such serializer.
-        :raises InvalidEventError: if ``event``, ``id`` or ``retry`` can't be put on the wire.
-        :raises BufferFullError: if the client is too slow and the stream may hold no more.
-        :raises StreamClosedError: if the stream has ended.
-
-        Whatever is raised, nothing of the event has been written.
-        """
-        preset, self._preset = self._preset, None
-        chosen = get_serializer(serializer or self._settings.serializer)
-        return self._emit(preset, encode(chosen, payload), chosen.codec, event, id, retry, flush)
-
-    def write_json(self, value: object) -> Awaitable[None]:
-        """Write a value as JSON; see `write`."""
-        return self.write(value, serializer="json")
-
-    def write_text(self, text: object) -> Awaitable[None]:
-        """Write text as it is, newlines included, or anything's ``str()``; see `write`."""
-        return self.write(text, serializer="text")
-
-    def write_binary(self, data: object) -> Awaitable[None]:
-        """Write bytes, or an object that has ``__bytes__``, as base64; see `write`."""
-        return self.write(data, serializer="binary")
-
-    def write_bytes(self, data: bytes) -> Awaitable[None]:
-        """Write bytes that are already UTF-8 text, as they are.
-
-        :raises EncodeError: if they are not UTF-8; `write_binary` takes any bytes.
-        """
-        preset, self._preset = self._preset, None
-        return self._emit(preset, utf8_text(data))
-
-    def write_int(self, value: int) -> Awaitable[None]:
-        """Write an integer in decimal.
-
-        :raises EncodeError: if it is no int.
-        """
-        preset, self._preset = self._preset, None
-        return self._emit(preset, int_text(value))
-
-    def write_float(self, value: float, decimals: int | None = None) -> Awaitable[None]:
-        """Write a number in the shortest form that reads back as the same, or with so many decimals.
-
-        :raises EncodeError: if it is no number, or not a finite one.
-        """
-        preset, self._preset = self._preset, None
-        return self._emit(preset, float_text(value, decimals))
-
-    def write_event(self, id: str | int | None, event: str | None, data: str | bytes) -> Awaitable[None]:
-        """Write an event of an id, a type and text (str, or bytes that are UTF-8), without a serializer.
-
-        None, or an empty type, leaves the field out.
-        """
-        preset, self._preset = self._preset, None
-        text = data if isinstance(data, str) else utf8_text(data)
-        return self._emit(preset, text, None, event or None, id)
-
-    def set_id(self, id: str | int) -> None:
-        """Set the id of the next event. If that event fails, the id is dropped with it."""
-        self._preset = {**(self._preset or {}), "id": id}
-
-    def set_event(self, event: str) -> None:
-        """Set the type of the next event. If that event fails, the type is dropped with it."""
-        self._preset = {**(self._preset or {}), "event": event}
-
-    def set_retry(self, retry: float) -> None:
-        """Set the reconnection time, in seconds, that goes with the next event."""
-        self._preset = {**(self._preset or {}), "retry": retry}
 
     def comment(self, text: str = "") -> Awaitable[None]:
         """Write a comment, which clients skip.
@@ -315,32 +214,11 @@ class Stream:
 
     # How it is done
 
-    def _emit(
-        self,
-        preset: dict[str, Any] | None,
-        data: str,
-        codec: str | None = None,
-        event: str | None = None,
-        id: str | int | None = None,
-        retry: float | None = None,
-        flush: bool = True,
-    ) -> Awaitable[None]:
-        if preset is not None:
-            event = preset.get("event") if event is None else event
-            id = preset.get("id") if id is None else id
-            retry = preset.get("retry") if retry is None else retry
-        if id is not None:
-            id = id_of(id)
-        reconnect = self._retry if retry is None else milliseconds(retry)
-        frame = encode_event(Event(data, event, id, reconnect, codec))
+    def _send(self, frame: bytes, *, flush: bool) -> Awaitable[None]:
         transport = self._transport
         if transport is None and flush:
             transport = self._start()
         self._gather(frame, transport)
-        self._retry = None
-        if id is not None:
-            self._last_id = id
-        self.events += 1
         if not flush or transport is None:
             return READY
         if self._gathered_size >= _FULL:
@@ -350,7 +228,7 @@ class Stream:
             transport.call_soon(self._end_of_turn)
         if transport.pending:
             return transport.drained()
-        return READY if self.events % _EVENTS_PER_TURN else _TURN
+        return _TURN if self.events % _EVENTS_PER_TURN == _EVENTS_PER_TURN - 1 else READY
 
     def _gather(self, frame: bytes, transport: Transport | None) -> None:
         size = len(frame)
