@@ -259,10 +259,10 @@ async def test_a_preflight_is_answered(serve: Serve, connect: Connect) -> None:
     it = await (await connect()).request("/preflight", method="OPTIONS", headers=asked)
     assert it.status == 204
     assert it.headers["Access-Control-Allow-Origin"] == "https://app.example"
-    assert it.headers["Access-Control-Allow-Methods"] == "GET, OPTIONS, POST"
+    assert it.headers["Access-Control-Allow-Methods"] == "GET, HEAD, OPTIONS, POST"
     assert it.headers["Access-Control-Allow-Headers"] == "content-type,last-event-id"
     it = await (await connect()).request("/greeting", method="OPTIONS", headers=asked)
-    assert (it.status, it.headers["Allow"]) == (204, "GET, OPTIONS")
+    assert (it.status, it.headers["Allow"]) == (204, "GET, HEAD, OPTIONS")
     assert not [name for name in it.headers if name.startswith("Access-Control")]
 
 

@@ -137,7 +137,7 @@ class SSEHandler(RequestHandler):
         settings = Settings.of(self, "methods", "allowed_origins")
         if not origin_allowed(self.request, settings.allowed_origins):
             raise HTTPError(403)
-        methods = ", ".join(sorted({*settings.methods, "OPTIONS"}))
+        methods = _allow(settings)
         set_cors_headers(self._headers, self.request, settings.allowed_origins)
         if "Access-Control-Allow-Origin" in self._headers:
             self.set_header("Access-Control-Allow-Methods", methods)
@@ -152,8 +152,7 @@ class SSEHandler(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Add to a 405 the ``Allow`` header it must have (RFC 9110, section 15.5.6)."""
         if status_code == 405:
-            methods = {*Settings.of(self, "methods").methods, "OPTIONS"}
-            self.set_header("Allow", ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods)))
+            self.set_header("Allow", _allow(Settings.of(self, "methods")))
         super().write_error(status_code, **kwargs)
 
     def on_connection_close(self) -> None:
@@ -260,3 +259,10 @@ class SSEHandler(RequestHandler):
                 app_log.exception("Uncaught exception in on_close() of %s", self.stream.description)
             if self._opening is None and self.stream.started:
                 self._break_cycles()  # as Tornado does after a response; it has not seen this one's end
+
+
+def _allow(settings: Settings) -> str:
+    """Return the methods that are answered, as a header lists them."""
+    return ", ".join(
+        sorted({*settings.methods, "OPTIONS"} | ({"HEAD"} if "GET" in settings.methods else set()))
+    )
