@@ -160,7 +160,9 @@ class VirtualLoop:
     def time(self) -> float:
         return self.now
 
-    def call_at(self, when: float, callback: Callable[..., object], *args: object) -> VirtualTimer:
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: object, context: object = None
+    ) -> VirtualTimer:
         timer = VirtualTimer(self, when, lambda: callback(*args))
         self.timers.append(timer)
         return timer

@@ -52,6 +52,7 @@ def test_a_float_reads_back_as_the_same(number: float) -> None:
         (lambda: id_of("a "), InvalidEventError),
         (lambda: id_of("x" * 1025), InvalidEventError),
         (lambda: id_of("7~final"), InvalidEventError),
+        (lambda: id_of(10**5000), InvalidEventError),
         (lambda: milliseconds(-0.1), InvalidEventError),
         (lambda: milliseconds(math.inf), InvalidEventError),
         (lambda: milliseconds(math.nan), InvalidEventError),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import gzip
 import logging
@@ -504,7 +505,11 @@ async def test_open_may_answer_by_other_means(
 
 
 @pytest.mark.parametrize(
-    "spoil", [lambda handler: handler.write("id: injected\n"), lambda handler: handler.set_status(201)]
+    "spoil",
+    [
+        lambda handler: handler.write("id: injected\n"),
+        lambda handler: handler.set_status(201),
+    ],
 )
 async def test_two_answers_at_once_are_an_error(
     serve: Serve, connect: Connect, logs: Logs, spoil: Callable[[Any], object]
@@ -520,6 +525,22 @@ async def test_two_answers_at_once_are_an_error(
     assert record.exc_info is not None
     assert "answered by other means" in str(record.exc_info[1])
     logs.claim("^500 ")
+
+
+async def test_a_head_that_was_sent_by_hand_is_not_followed_by_a_stream(
+    serve: Serve, connect: Connect, logs: Logs
+) -> None:
+    class ByHand(SSEHandler):
+        async def open(self) -> None:
+            self.set_header("Content-Length", "5")
+            await self.flush()
+            await self.stream.write(1)
+
+    serve(ByHand)
+    it = await (await connect()).request("/by-hand")
+    assert await it.reader.read() == b""
+    # The first is ours; the others are Tornado failing to make an error page of a response half sent.
+    logs.claim("Uncaught exception|Cannot send error|Failed to flush", count=3)
 
 
 async def test_a_client_that_goes_during_prepare_opens_nothing(
@@ -754,6 +775,59 @@ async def test_a_task_of_open_may_end_the_stream_without_cancelling_it(
     assert it.complete
     await until(lambda: len(Delegates.notes) == 4)
     assert Delegates.notes == ["open", "went on", "returned", "on_close closed"]
+
+
+async def test_a_task_that_open_only_started_does_not_keep_it_for_ever(
+    serve: Serve, connect: Connect, app: tornado.web.Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tornado_sse.handler._GRACE", 0.1)
+
+    class Hub(Recorder):
+        async def body(self) -> None:
+            await self.stream.flush()
+            self.task = asyncio.create_task(self.close_all())
+            await asyncio.Event().wait()
+
+        async def close_all(self) -> None:
+            self.stream.close()
+
+    serve(Hub)
+    it = await (await connect()).request("/hub")
+    await it.rest()
+    await until(lambda: Capacity.of(app).used == 0)
+    assert Hub.notes == ["open", "CancelledError", "on_close closed"]
+
+
+async def test_an_end_that_was_only_scheduled_cancels_open(
+    serve: Serve, connect: Connect, app: tornado.web.Application
+) -> None:
+    class Later(Recorder):
+        async def body(self) -> None:
+            await self.stream.flush()
+            asyncio.get_running_loop().call_later(0.01, self.stream.close)
+            await asyncio.Event().wait()
+
+    serve(Later)
+    it = await (await connect()).request("/later")
+    await it.rest()
+    await until(lambda: Capacity.of(app).used == 0)
+    assert Later.notes == ["open", "CancelledError", "on_close closed"]
+
+
+async def test_what_on_close_puts_into_its_context_is_nobody_elses(serve: Serve, connect: Connect) -> None:
+    var: contextvars.ContextVar[int] = contextvars.ContextVar("var", default=0)
+    seen: list[int] = []
+
+    class Sets(SSEHandler):
+        def on_close(self) -> None:
+            seen.append(var.get())
+            var.set(len(seen))
+
+    serve(Sets)
+    for i in range(3):
+        (await (await connect()).request("/sets")).reset()
+        await until(lambda i=i: len(seen) == i + 1)
+    assert seen == [0, 0, 0]
 
 
 @pytest.mark.parametrize("pause", [0, 0.01])

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
+from tornado.web import Finish
 
 from tests.support import DEADLINE, Logs, parse, until
 from tornado_sse import (
@@ -375,15 +376,70 @@ async def test_an_event_is_one_send(opened: Open) -> None:
     assert await it.pieces() == [b"event: t\nid: 1\ndata: a\ndata: b\n\n"]
 
 
-async def test_what_is_gathered_counts_against_the_limit(opened: Open) -> None:
+async def test_what_is_gathered_makes_room_by_being_sent(opened: Open) -> None:
     it = opened(max_buffer=100)
-    it.stream.write_text("x" * 50)
-    await it.now()
+    it.stream.flush()
+    for letter in "abc":
+        it.stream.write(letter * 50, serializer="text", flush=False)
+    assert [event.data[0] for event in parse([it.read()])] == ["a", "b"]
+    it.stream.flush()
+    assert [event.data[0] for event in parse([it.read()])] == ["c"]
+
+
+async def test_what_is_held_before_the_start_is_bounded(opened: Open) -> None:
+    it = opened(max_buffer=100)
     it.stream.write("x" * 50, serializer="text", flush=False)
     with pytest.raises(BufferFullError):
         it.stream.write("y" * 50, serializer="text", flush=False)
+    assert not it.stream.started
     await it.stream.flush()
-    assert await it.now() == b"data: " + b"x" * 50 + b"\n\n"
+    assert it.read() == b"data: " + b"x" * 50 + b"\n\n"
+
+
+@pytest.mark.parametrize(
+    ("max_buffer", "size"), [(4096, 100), (60_000, 1000), (2**20, 700_000), (2**20, 250), (1000, 740)]
+)
+async def test_a_writer_that_awaits_is_never_refused(opened: Open, max_buffer: int, size: int) -> None:
+    it = opened(max_buffer=max_buffer)
+    count = max(60, 3 * max_buffer // size)
+
+    async def write() -> None:
+        for _ in range(count):
+            await it.stream.write_text("x" * size)
+        it.stream.flush()
+
+    writing = asyncio.ensure_future(write())
+    received = b""
+    while not writing.done() or it.stream.pending:
+        received += it.read()[:100_000]
+        received += await it.now()
+    await writing
+    assert len(parse([received + it.read()])) == count
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda stream: stream.write_text("x" * 248),  # 64 of them are just what a turn gathers at most
+        lambda stream: stream.comment("x"),
+        lambda stream: (stream.write(1, flush=False), stream.flush())[1],
+    ],
+)
+async def test_every_kind_of_write_lets_others_run(opened: Open, write: Callable[[Stream], Any]) -> None:
+    it = opened()
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await it.now()
+
+    task = asyncio.ensure_future(other())
+    for _ in range(1000):
+        await write(it.stream)
+    task.cancel()
+    assert turns >= 5
 
 
 async def test_what_is_gathered_goes_before_the_end(opened: Open) -> None:
@@ -499,6 +555,30 @@ async def test_an_exception_in_the_block_aborts_it(opened: Open) -> None:
         async with it.stream:
             raise ZeroDivisionError
     assert it.stream.reason is Reason.FAILED
+
+
+async def test_tornados_finish_in_the_block_ends_it_cleanly(opened: Open) -> None:
+    it = opened()
+    with pytest.raises(Finish):
+        async with it.stream:
+            raise Finish
+    assert it.stream.reason is Reason.CLOSED
+
+
+async def test_the_end_of_its_time_takes_no_event_along(opened: Open) -> None:
+    it = opened(max_age=0.2)
+    it.stream.write("held", flush=False)
+    it.stream.flush()
+    written = 1
+    with pytest.raises(StreamClosedError, match="expired"):
+        while True:
+            it.stream.write(written, flush=bool(written % 2))
+            written += 1
+            await asyncio.sleep(0.001)
+    received = b""
+    while piece := it.read():
+        received += piece
+    assert len(parse([received])) == written
 
 
 async def test_an_exception_after_the_end_does_not_change_it(opened: Open) -> None:

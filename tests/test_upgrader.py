@@ -138,6 +138,17 @@ async def test_what_is_no_http_at_all_is_told_too(start: Start, logs: Logs) -> N
     assert "the client went away before its request was complete" in server.refusals[1]
 
 
+async def test_a_client_that_does_not_wait_for_the_answer_is_told_of_without_a_traceback(
+    start: Start,
+) -> None:
+    server, connect = start()
+    for _ in range(5):
+        it = await connect()
+        await it.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        it.reset()
+    await until(lambda: len(server.refusals) + len(server.streams) == 5)
+
+
 async def test_a_client_that_sends_no_request_is_not_waited_for_long(start: Start) -> None:
     server, connect = start(request_timeout=0.1)
     it = await connect()

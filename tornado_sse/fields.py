@@ -22,7 +22,10 @@ def id_of(value: object) -> str:
     :raises InvalidEventError: if it would not, or is neither str nor int.
     """
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+        value = f"{int(value):d}" if abs(value) < 10**1000 else ""
+        if value:
+            return value
+        raise InvalidEventError("id", "…", "must not be a number of more than a thousand digits")
     if not isinstance(value, str):
         raise InvalidEventError("id", value, "must be str or int")
     if not _COMES_BACK(value):

@@ -14,6 +14,7 @@ from tornado.web import Finish, HTTPError, RequestHandler
 from tornado_sse.capacity import Capacity
 from tornado_sse.errors import SettingError, StreamClosedError, UpgradeError
 from tornado_sse.negotiation import (
+    allow,
     begin_head,
     describe,
     last_event_id,
@@ -29,6 +30,10 @@ __all__ = ["SSEHandler"]
 
 # How a stream ends when the application wants it to.
 _BY_THE_APPLICATION = (Reason.CLOSED, Reason.FINISHED, Reason.FAILED)
+
+# How long open() may run on when a task it made has ended the stream, in seconds. It may also be a task that
+# open() only happened to start, for all streams, and then open() waits for nothing.
+_GRACE = 30.0
 
 # What a client refused for lack of room is told to wait, in seconds (RFC 9110, section 10.2.3).
 _RETRY_AFTER = 5
@@ -61,6 +66,7 @@ class SSEHandler(RequestHandler):
     _opened = False
     _cancelled = False
     _gone = False
+    _grace: asyncio.TimerHandle | None = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -77,8 +83,9 @@ class SSEHandler(RequestHandler):
 
         The response head is sent when the stream is first used, or when ``open()`` returns. An exception
         before that, `.HTTPError` for one, is an ordinary error response; after it, the stream ends as
-        incomplete and the client resumes. When the stream ends while ``open()`` is running, and it was
-        neither ``open()`` nor a task it made that ended it, ``open()`` is cancelled; see ``on_disconnect``.
+        incomplete and the client resumes. When the stream ends while ``open()`` is running, and it was not
+        ``open()`` that ended it, ``open()`` is cancelled (see ``on_disconnect``); at once, or half a minute
+        later if it was a task that ``open()`` made.
 
         ``open()`` may also answer the request by other means (``redirect()``, ``finish()``, ``send_error()``)
         as long as it has not used the stream.
@@ -99,6 +106,7 @@ class SSEHandler(RequestHandler):
             return
         if self._gone and self.on_disconnect != "detach":
             self.detach()  # the client went during prepare(): there is nobody to answer
+            self._break_cycles()
             return
         settings = Settings.of(self)
         if settings.max_age is not None and settings.max_age <= 0:
@@ -137,7 +145,7 @@ class SSEHandler(RequestHandler):
         settings = Settings.of(self, "methods", "allowed_origins")
         if not origin_allowed(self.request, settings.allowed_origins):
             raise HTTPError(403)
-        methods = _allow(settings)
+        methods = allow({*settings.methods, "OPTIONS"})
         set_cors_headers(self._headers, self.request, settings.allowed_origins)
         if "Access-Control-Allow-Origin" in self._headers:
             self.set_header("Access-Control-Allow-Methods", methods)
@@ -152,7 +160,7 @@ class SSEHandler(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Add to a 405 the ``Allow`` header it must have (RFC 9110, section 15.5.6)."""
         if status_code == 405:
-            self.set_header("Allow", _allow(Settings.of(self, "methods")))
+            self.set_header("Allow", allow({*Settings.of(self, "methods").methods, "OPTIONS"}))
         super().write_error(status_code, **kwargs)
 
     def on_connection_close(self) -> None:
@@ -182,7 +190,7 @@ class SSEHandler(RequestHandler):
                 f"{type(connection).__name__} can't be detached, which an event stream needs; "
                 "serve the application with tornado.httpserver.HTTPServer"
             )
-        if self._finished or self._write_buffer or self.get_status() != 200:
+        if self._finished or self._headers_written or self._write_buffer or self.get_status() != 200:
             raise UpgradeError(
                 "the request is being answered by other means: an event stream has the status 200, and what "
                 "is written to it goes through self.stream"
@@ -216,6 +224,8 @@ class SSEHandler(RequestHandler):
                 raise
         finally:
             self._opening = None
+            if self._grace is not None:
+                self._grace.cancel()
             if not stream.started:
                 stream.dismiss()
             if self._cancelled:
@@ -224,6 +234,8 @@ class SSEHandler(RequestHandler):
                     self.detach()  # the client is gone, so there is nobody for Tornado to answer
             if stream.ended:
                 self._end()
+                if self._finished:
+                    self._break_cycles()  # as Tornado does after a response; it has not seen this one's end
             elif getattr(self.on_close, "__func__", None) is SSEHandler.on_close:
                 # Nobody needs the handler any more, and its request is most of what an idle stream costs.
                 stream.on_end = self._capacity.release
@@ -241,8 +253,11 @@ class SSEHandler(RequestHandler):
         stream = self.stream
         if self._opening is None or self.on_disconnect == "detach":
             self._end()
-        elif not (stream.ended_within and stream.reason in _BY_THE_APPLICATION):
+        elif stream.ended_by is None or stream.reason not in _BY_THE_APPLICATION:
             self._cancel_open()
+        elif stream.ended_by is not self._opening:
+            # Most likely a task that open() waits for, and then has more to do.
+            self._grace = asyncio.get_running_loop().call_later(_GRACE, self._cancel_open)
 
     def _cancel_open(self) -> None:
         if self._opening is not None and self.on_disconnect != "detach" and not self._cancelled:
@@ -257,12 +272,5 @@ class SSEHandler(RequestHandler):
                 self.on_close()
             except Exception:
                 app_log.exception("Uncaught exception in on_close() of %s", self.stream.description)
-            if self._opening is None and self.stream.started:
-                self._break_cycles()  # as Tornado does after a response; it has not seen this one's end
-
-
-def _allow(settings: Settings) -> str:
-    """Return the methods that are answered, as a header lists them."""
-    return ", ".join(
-        sorted({*settings.methods, "OPTIONS"} | ({"HEAD"} if "GET" in settings.methods else set()))
-    )
+            if self._opening is None and self._finished:
+                self._break_cycles()

@@ -14,6 +14,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest
 __all__ = [
     "FINAL",
     "accepts_event_stream",
+    "allow",
     "begin_head",
     "describe",
     "is_final",
@@ -53,6 +54,11 @@ def status_for(request: HTTPServerRequest, methods: Collection[str], allowed: Co
     if not accepts_event_stream(request):
         return 406
     return 204 if is_final(last_event_id(request)) else 200
+
+
+def allow(methods: Collection[str]) -> str:
+    """Return methods as the ``Allow`` header lists them; where GET is answered, HEAD is."""
+    return ", ".join(sorted({*methods} | ({"HEAD"} if "GET" in methods else set())))
 
 
 def begin_head(request: HTTPServerRequest, headers: HTTPHeaders) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Generator
@@ -11,6 +12,7 @@ from typing import Final, Self
 
 from tornado.httputil import HTTPServerRequest
 from tornado.iostream import IOStream
+from tornado.web import Finish
 
 from tornado_sse.encoder import encode_comment, encode_event
 from tornado_sse.errors import BufferFullError, StreamClosedError
@@ -24,9 +26,9 @@ __all__ = ["Stream", "within"]
 
 _log = logging.getLogger("tornado_sse")
 
-# A writer that is never made to wait never lets the event loop go. Every so many events it gives the
-# others a turn; the turn costs a hundred times less than the events.
-_EVENTS_PER_TURN: Final = 64
+# A writer that is never made to wait never lets the event loop go. Every so many calls it gives the others
+# a turn; the turn costs a hundred times less than the events.
+_CALLS_PER_TURN: Final = 64
 
 # From here on what a turn has gathered is sent before its end: a larger send costs no less for each byte,
 # and a writer should feel a slow reader before it has written much more.
@@ -69,7 +71,7 @@ class Stream(Writer):
 
     __slots__ = (
         "__weakref__", "_connect", "_gathered", "_gathered_size", "_opened_at", "_scheduled", "_transport",
-        "description", "ended_within", "last_event_id", "on_end", "request",
+        "_unpaced", "description", "ended_by", "last_event_id", "on_end", "request",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +93,7 @@ class Stream(Writer):
         self._gathered: list[bytes] = []
         self._gathered_size = 0
         self._scheduled = False
+        self._unpaced = 0
         self._opened_at = 0.0
         #: The id that the client resumes from (str), or None if it starts afresh.
         self.last_event_id = last_event_id
@@ -100,8 +103,8 @@ class Stream(Writer):
         self.description = description
         #: Called once, when it is all over. Belongs to whoever made the stream.
         self.on_end: Callable[[], object] | None = None
-        #: Whether it was ended by code that runs `within` it.
-        self.ended_within = False
+        #: The task that ended it `within` it, while ``on_end`` is called; None if it was anything else.
+        self.ended_by: asyncio.Task[object] | None = None
 
     def comment(self, text: str = "") -> Awaitable[None]:
         """Write a comment, which clients skip.
@@ -110,19 +113,11 @@ class Stream(Writer):
         """
         comment = encode_comment(text)
         self._gather(comment, self._start())
-        return self.flush()
+        return self._pace(self._flush())
 
     def flush(self) -> Awaitable[None]:
         """Send what has been written, now, and the response head before it if that has not been done."""
-        transport = self._start()
-        gathered = self._gathered
-        if gathered:
-            self._gathered = []
-            self._gathered_size = 0
-            transport.send(b"".join(gathered) if len(gathered) > 1 else gathered[0])
-        elif transport.closed:
-            raise StreamClosedError(transport.reason or Reason.CLOSED)
-        return transport.drained()
+        return self._pace(self._flush())
 
     # The end
 
@@ -155,7 +150,7 @@ class Stream(Writer):
         """
         if not self.ended:
             transport = self._start()
-            self.ended_within = within.get() is self
+            self._note_who()
             self._end_of_turn()
             transport.abort(reason)
 
@@ -206,8 +201,8 @@ class Stream(Writer):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the stream: as complete, or after an exception as incomplete."""
-        if exc_type is None:
+        """End the stream: as complete, or after an exception (but Tornado's Finish) as incomplete."""
+        if exc_type is None or issubclass(exc_type, Finish):
             self.close()
         elif not self.closed:
             self.abort()
@@ -222,13 +217,20 @@ class Stream(Writer):
         if not flush or transport is None:
             return READY
         if self._gathered_size >= _FULL:
-            return self.flush()
+            return self._pace(self._flush())
         if not self._scheduled:
             self._scheduled = True
             transport.call_soon(self._end_of_turn)
-        if transport.pending:
-            return transport.drained()
-        return _TURN if self.events % _EVENTS_PER_TURN == _EVENTS_PER_TURN - 1 else READY
+        return self._pace(transport.drained() if transport.pending else READY)
+
+    def _pace(self, waiting: Awaitable[None]) -> Awaitable[None]:
+        if waiting is READY:
+            self._unpaced += 1
+            if self._unpaced < _CALLS_PER_TURN:
+                return READY
+            waiting = _TURN
+        self._unpaced = 0
+        return waiting
 
     def _gather(self, frame: bytes, transport: Transport | None) -> None:
         size = len(frame)
@@ -240,15 +242,31 @@ class Stream(Writer):
         elif self._connect is None:
             raise StreamClosedError("never started")
         if pending + size > self._settings.max_buffer:
+            if self._gathered and transport is not None:
+                # What has been gathered may not have to wait at all.
+                self._flush()
+                self._gather(frame, transport)
+                return
             raise BufferFullError(size, pending, self._settings.max_buffer)
         self._gathered.append(frame)
         self._gathered_size += size
+
+    def _flush(self) -> Awaitable[None]:
+        transport = self._start()
+        gathered = self._gathered
+        if gathered:
+            self._gathered = []
+            self._gathered_size = 0
+            transport.send(b"".join(gathered) if len(gathered) > 1 else gathered[0])
+        elif transport.closed:
+            raise StreamClosedError(transport.reason or Reason.CLOSED)
+        return transport.drained()
 
     def _end_of_turn(self) -> None:
         self._scheduled = False
         try:
             if self._gathered:
-                self.flush()
+                self._flush()
         except StreamClosedError:
             pass  # the transport tells of the end by itself
 
@@ -259,7 +277,13 @@ class Stream(Writer):
                 raise StreamClosedError("never started")
             iostream, chunked = self._connect()
             try:
-                transport = Transport(iostream, chunked=chunked, settings=self._settings, on_end=self._ended)
+                transport = Transport(
+                    iostream,
+                    chunked=chunked,
+                    settings=self._settings,
+                    on_end=self._ended,
+                    on_expiry=self._expired,
+                )
             except BaseException:
                 iostream.close()
                 raise
@@ -273,12 +297,19 @@ class Stream(Writer):
         if self.closed:
             return READY
         transport = self._start()
-        self.ended_within = within.get() is self
+        self._note_who()
         if last is not None:
             # The last word needs no room: it is one, and without it a finish() would not be one.
             self._gathered.append(encode_event(last))
         self._end_of_turn()
         return transport.close(reason)
+
+    def _expired(self) -> None:
+        self._close(None, Reason.EXPIRED)
+
+    def _note_who(self) -> None:
+        if within.get() is self:
+            self.ended_by = asyncio.current_task()
 
     def _ended(self) -> None:
         transport = self._transport
@@ -294,3 +325,4 @@ class Stream(Writer):
         on_end, self.on_end = self.on_end, None
         if on_end is not None:
             on_end()
+        self.ended_by = None

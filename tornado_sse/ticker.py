@@ -112,7 +112,7 @@ class Ticker:
     def _arm(self, loop: AbstractEventLoop) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_at(self._order[0] * SLOT, self._fire)
+        self._timer = loop.call_at(self._order[0] * SLOT, self._fire, context=self.context)
 
     def _fire(self) -> None:
         self._timer = None

@@ -99,11 +99,12 @@ class Transport:
     :arg chunked: whether the body is framed by chunks (HTTP/1.1) or ends with the connection.
     :arg settings: ``keepalive``, ``keepalive_frame``, ``stall_timeout`` and ``max_age`` apply.
     :arg on_end: called once when all is over, from the event loop.
+    :arg on_expiry: called at ``max_age`` to close the transport; None closes it as it is.
     """
 
     __slots__ = (
-        "_chunked", "_deadline", "_input", "_iostream", "_loop", "_on_end", "_outbox", "_settings",
-        "_socket", "_spoke", "_ticker", "bytes_sent", "closed", "ended", "reason", "tick_slot",
+        "_chunked", "_deadline", "_input", "_iostream", "_loop", "_on_end", "_on_expiry", "_outbox",
+        "_settings", "_socket", "_spoke", "_ticker", "bytes_sent", "closed", "ended", "reason", "tick_slot",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +114,7 @@ class Transport:
         chunked: bool,
         settings: Settings,
         on_end: Callable[[], None],
+        on_expiry: Callable[[], object] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -122,6 +124,7 @@ class Transport:
         self._chunked = chunked
         self._settings = settings
         self._on_end = on_end
+        self._on_expiry = on_expiry or _nothing
         #: Whether nothing can be sent any more; what is pending may still be on its way.
         self.closed = False
         #: Whether it is all over: nothing is pending and the connection is gone.
@@ -229,13 +232,17 @@ class Transport:
 
     # Backpressure
 
-    def drained(self, low_water: int = _LOW_WATER) -> Awaitable[None]:
+    def drained(self, low_water: int | None = None) -> Awaitable[None]:
         """Return an awaitable that is done when no more than ``low_water`` bytes are pending.
 
         Awaiting it raises `StreamClosedError` if the stream ends otherwise than by ``close()`` before that.
         Not awaiting it is fine.
         """
-        if self._outbox is None or self._outbox.pending <= low_water:
+        if self._outbox is None:
+            return READY
+        if low_water is None:
+            low_water = min(_LOW_WATER, self._settings.max_buffer // 4)
+        if self._outbox.pending <= low_water:
             return READY
         return _Drained(self, low_water)
 
@@ -278,6 +285,7 @@ class Transport:
         else:
             self._spoke = False
         if not self.closed and self._deadline is not None and now >= self._deadline:
+            self._on_expiry()
             self.close(Reason.EXPIRED)
         return None if self.ended else self._next_tick(now)
 
@@ -345,8 +353,9 @@ class Transport:
         self._iostream.close()
         if outbox is not None:
             outbox.abandon(StreamClosedError(reason))
-        self.call_soon(self._on_end)
-        self._on_end = _nothing
+        # In a context of its own: what an application's on_close() sets there is nobody else's to see.
+        self._loop.call_soon(self._on_end, context=self._ticker.context.copy())
+        self._on_end = self._on_expiry = _nothing
 
 
 def _nothing() -> None:

@@ -15,8 +15,8 @@ from tornado.httputil import (
 )
 from tornado.iostream import IOStream, SSLIOStream
 
-from tornado_sse.errors import UpgradeError
-from tornado_sse.negotiation import begin_head, describe, last_event_id, set_cors_headers, status_for
+from tornado_sse.errors import StreamClosedError, UpgradeError
+from tornado_sse.negotiation import allow, begin_head, describe, last_event_id, set_cors_headers, status_for
 from tornado_sse.settings import Settings
 from tornado_sse.stream import Stream
 
@@ -129,7 +129,11 @@ class _Answer(HTTPMessageDelegate):
                 description=describe(request),
             )
             self.stream.request = request
-            self.stream.flush()
+            try:
+                self.stream.flush()
+            except StreamClosedError:
+                self.stream = None
+                self.refusal = "the client went away before it was answered"
         else:
             self._refuse(status)
 
@@ -138,7 +142,7 @@ class _Answer(HTTPMessageDelegate):
         reason = HTTPStatus(status).phrase
         self.refusal = f"{describe(self.request)} was answered {status} {reason}"
         if status == 405:
-            self.headers["Allow"] = ", ".join(sorted(self.settings.methods))
+            self.headers["Allow"] = allow(self.settings.methods)
         if status == 200:
             begin_head(self.request, self.headers)
         elif status != 204:

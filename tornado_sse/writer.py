@@ -50,7 +50,8 @@ class Writer:
         :arg id: what the client sends back as ``Last-Event-ID`` if it has to resume after this event.
         :arg float retry: how long the client should wait before it reconnects, in seconds.
         :arg str serializer: the name of the serializer; None for the handler's ``sse_serializer``.
-        :arg bool flush: False has the event wait for the next write without it, or for `flush`.
+        :arg bool flush: False has the event wait for the next write without it, for `flush`, or until there
+            is no more room to wait in.
 
         Returns an awaitable for flow control.
 
