@@ -61,6 +61,7 @@ def test_a_float_reads_back_as_the_same(number: float) -> None:
         (lambda: utf8_text("x"), EncodeError),  # type: ignore[arg-type]
         (lambda: int_text(1.0), EncodeError),  # type: ignore[arg-type]
         (lambda: int_text(True), EncodeError),
+        (lambda: int_text(10**5000), EncodeError),
         (lambda: float_text(math.nan, None), EncodeError),
         (lambda: float_text(-math.inf, 2), EncodeError),
         (lambda: float_text("1", None), EncodeError),  # type: ignore[arg-type]

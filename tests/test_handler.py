@@ -549,7 +549,7 @@ async def test_a_client_that_goes_during_prepare_opens_nothing(
     class Preparing(Recorder):
         async def prepare(self) -> None:
             self.notes.append("prepare")
-            await asyncio.sleep(0.2)
+            await until(lambda: self._gone)
             self.notes.append("prepared")
 
         async def body(self) -> None:
@@ -694,7 +694,7 @@ async def test_with_detach_a_client_that_goes_early_does_not_stop_open(
     await it.send("GET /detached-early HTTP/1.1\r\nHost: x\r\n\r\n")
     await until(lambda: DetachedEarly.notes)
     it.reset()
-    await asyncio.sleep(0.05)
+    await until(lambda: DetachedEarly.handlers[0]._gone)
     go_on.set()
     await until(lambda: len(DetachedEarly.notes) == 4)
     assert DetachedEarly.notes == ["open", "worked on", "StreamClosedError", "on_close disconnected"]

@@ -32,6 +32,8 @@ ORDER = [
     "serializers",
     "settings",
     "ticker",
+    "flow",
+    "reason",
     "outbox",
     "transport",
     "negotiation",

@@ -16,6 +16,7 @@ from tornado.iostream import IOStream, SSLIOStream
 
 from tests.support import DEADLINE, SECOND, VirtualLoop, until
 from tornado_sse import Reason, Settings, StreamClosedError
+from tornado_sse.outbox import _unacknowledged
 from tornado_sse.ticker import Ticker
 from tornado_sse.transport import Transport
 
@@ -47,6 +48,13 @@ class Pair:
         while piece := await asyncio.wait_for(loop.sock_recv(self.peer, 1 << 20), DEADLINE):
             data += piece
         return data
+
+    async def settle(self) -> None:
+        """Wait until the kernel has moved all that it can between the two ends."""
+        seen: list[tuple[int, int]] = []
+        while len(seen) < 4 or len({*seen[-4:]}) > 1:
+            seen.append((self.transport.pending, _unacknowledged(self.transport._iostream.socket)))
+            await asyncio.sleep(0.005 * SECOND)
 
     def fill(self, *, beyond: int = 0) -> int:
         """Send until the kernel takes no more, and then so many bytes; return how many were sent."""
@@ -391,7 +399,7 @@ async def test_a_reader_that_takes_nothing_is_cut_after_the_stall_timeout(
 ) -> None:
     it = pair(stall_timeout=60, keepalive=None)
     it.fill(beyond=100_000)
-    await asyncio.sleep(0.1 * SECOND)  # what the kernel still moves, it moves now
+    await it.settle()
     virtual.advance(40)
     assert not it.transport.closed
     virtual.advance(60)
@@ -406,7 +414,7 @@ async def test_a_reader_that_is_only_slow_is_not_cut(pair: MakePair, virtual: Vi
     it.fill(beyond=500_000)
     for _ in range(20):
         await it.read(20_000)
-        await asyncio.sleep(0.01 * SECOND)
+        await it.settle()
         virtual.advance(50)
         assert not it.transport.closed, it.transport.reason
 
@@ -419,7 +427,7 @@ async def test_progress_within_the_kernels_buffer_is_progress(pair: MakePair, vi
     pending = it.transport.pending
     for _ in range(8):
         await it.read(10_000)
-        await asyncio.sleep(0.05 * SECOND)
+        await it.settle()
         virtual.advance(50)
     assert it.transport.pending == pending
     assert not it.transport.closed, it.transport.reason
@@ -431,7 +439,7 @@ async def test_a_stalled_reader_does_not_hold_up_a_close_for_ever(
     it = pair(stall_timeout=60, keepalive=None)
     it.fill(beyond=100_000)
     closing = asyncio.ensure_future(it.transport.close())
-    await asyncio.sleep(0.1 * SECOND)
+    await it.settle()
     virtual.advance(200)
     with pytest.raises(StreamClosedError, match="stalled"):
         await asyncio.wait_for(closing, DEADLINE)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support import parse
 from tornado_sse import EncodeError, Event, Settings
-from tornado_sse.transport import READY
+from tornado_sse.flow import READY
 from tornado_sse.writer import Writer
 
 

@@ -10,8 +10,10 @@ The package, in reading order. Each module imports only from those above it:
 `.serializers`   payloads to text and back: json, text, binary, msgpack, and yours
 `.settings`      `Settings`: what can be set, and to what
 `.ticker`        one timer for all streams of an event loop
+`.flow`          what a write returns when nobody has to wait
+`.reason`        `Reason`: why a stream ended
 `.outbox`        the bytes that wait for a slow reader
-`.transport`     one connection: framing, sending, keeping it alive, its end (`Reason`)
+`.transport`     one connection: framing, sending, keeping it alive, its end
 `.negotiation`   what a request asks for, and the head of the answer
 `.capacity`      how many streams there may be
 `.fields`        a write call's arguments, as the fields of an event
@@ -43,6 +45,7 @@ from tornado_sse.errors import (
 from tornado_sse.event import Event
 from tornado_sse.handler import SSEHandler
 from tornado_sse.parser import EventParser
+from tornado_sse.reason import Reason
 from tornado_sse.serializers import (
     Serializer,
     decode,
@@ -53,7 +56,6 @@ from tornado_sse.serializers import (
 )
 from tornado_sse.settings import Settings
 from tornado_sse.stream import Stream
-from tornado_sse.transport import Reason
 from tornado_sse.upgrader import upgrade
 
 __version__ = "0.1.0"

@@ -16,16 +16,18 @@ __all__ = ["float_text", "id_of", "int_text", "milliseconds", "utf8_text"]
 _COMES_BACK: Final = re.compile(r"(?![ \t])[^\0-\x1f\x7f]{0,1024}(?<![ \t])").fullmatch
 
 
+_TOO_LONG: Final = 10**1000
+
+
 def id_of(value: object) -> str:
     """Return an id that comes back as it is.
 
     :raises InvalidEventError: if it would not, or is neither str nor int.
     """
     if isinstance(value, int) and not isinstance(value, bool):
-        value = f"{int(value):d}" if abs(value) < 10**1000 else ""
-        if value:
-            return value
-        raise InvalidEventError("id", "…", "must not be a number of more than a thousand digits")
+        if abs(value) >= _TOO_LONG:
+            raise InvalidEventError("id", "a number", "must have at most 1,000 digits")
+        return str(int(value))
     if not isinstance(value, str):
         raise InvalidEventError("id", value, "must be str or int")
     if not _COMES_BACK(value):
@@ -68,7 +70,10 @@ def int_text(value: int) -> str:
     """
     if not isinstance(value, int) or isinstance(value, bool):
         raise EncodeError("int", f"{value!r} is no int")
-    return str(int(value))
+    try:
+        return str(int(value))
+    except ValueError as error:  # Python's limit on digits, which bounds what a conversion may cost
+        raise EncodeError("int", str(error)) from error
 
 
 def float_text(value: float, decimals: int | None) -> str:

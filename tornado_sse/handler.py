@@ -22,9 +22,9 @@ from tornado_sse.negotiation import (
     set_cors_headers,
     status_for,
 )
+from tornado_sse.reason import Reason
 from tornado_sse.settings import Settings
 from tornado_sse.stream import Stream, within
-from tornado_sse.transport import Reason
 
 __all__ = ["SSEHandler"]
 

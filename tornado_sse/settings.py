@@ -35,7 +35,7 @@ class Settings:
         follows, others take the blank line for an event; the default suits most.
     :arg float retry: the reconnection time asked of the client with the first event, in seconds.
     :arg int max_buffer: how many bytes one stream may hold for a slow reader. A writer that awaits each
-        write can always write an event of three quarters of it.
+        write, and has the stream to itself, can always write an event of half of it.
     :arg float stall_timeout: how long a reader may take nothing, in seconds, before it is cut off.
     :arg float max_age: the life of a stream in seconds, after which it ends as if by ``close()`` and an
         EventSource reconnects. Shortened at random by up to a tenth, so that streams opened together do

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Final, Self
@@ -17,9 +17,11 @@ from tornado.web import Finish
 from tornado_sse.encoder import encode_comment, encode_event
 from tornado_sse.errors import BufferFullError, StreamClosedError
 from tornado_sse.event import Event
+from tornado_sse.flow import READY, TURN
 from tornado_sse.negotiation import FINAL
+from tornado_sse.reason import Reason
 from tornado_sse.settings import Settings
-from tornado_sse.transport import READY, Reason, Transport
+from tornado_sse.transport import Transport
 from tornado_sse.writer import Writer
 
 __all__ = ["Stream", "within"]
@@ -33,18 +35,6 @@ _CALLS_PER_TURN: Final = 64
 # From here on what a turn has gathered is sent before its end: a larger send costs no less for each byte,
 # and a writer should feel a slow reader before it has written much more.
 _FULL: Final = 16 * 1024
-
-
-class _Turn:
-    """An awaitable that lets the event loop run once, as ``asyncio.sleep(0)`` does."""
-
-    __slots__ = ()
-
-    def __await__(self) -> Generator[None, None, None]:
-        yield
-
-
-_TURN: Final = _Turn()
 
 
 #: The stream on whose behalf code runs: a handler's open(), and the tasks it has made.
@@ -85,7 +75,7 @@ class Stream(Writer):
         """Make a stream that is not yet started.
 
         :arg connect: writes the response head and returns the detached IOStream, and whether the body is
-            to be chunked. Called once.
+            to be chunked. Called until it succeeds.
         """
         super().__init__(settings)
         self._connect: Callable[[], tuple[IOStream, bool]] | None = connect
@@ -216,7 +206,8 @@ class Stream(Writer):
         self._gather(frame, transport)
         if not flush or transport is None:
             return READY
-        if self._gathered_size >= _FULL:
+        # A quarter of what may wait, so that with what a writer leaves behind there is room for half.
+        if self._gathered_size >= _FULL or self._gathered_size * 4 >= self._settings.max_buffer:
             return self._pace(self._flush())
         if not self._scheduled:
             self._scheduled = True
@@ -228,7 +219,7 @@ class Stream(Writer):
             self._unpaced += 1
             if self._unpaced < _CALLS_PER_TURN:
                 return READY
-            waiting = _TURN
+            waiting = TURN
         self._unpaced = 0
         return waiting
 

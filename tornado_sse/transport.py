@@ -36,18 +36,19 @@ import random
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Generator
-from enum import StrEnum
 from typing import Any, Final
 
 from tornado.iostream import IOStream, SSLIOStream
 from tornado.iostream import StreamClosedError as IOStreamClosedError
 
 from tornado_sse.errors import StreamClosedError
+from tornado_sse.flow import READY
 from tornado_sse.outbox import Outbox
+from tornado_sse.reason import Reason
 from tornado_sse.settings import Settings
 from tornado_sse.ticker import SLOT, Ticker
 
-__all__ = ["READY", "Reason", "Transport"]
+__all__ = ["Transport"]
 
 # A writer that awaits goes on while less than this is pending. The kernel has its own buffer behind ours,
 # so a low number costs no throughput; it is what one slow stream holds while its writer is well-behaved.
@@ -57,39 +58,8 @@ _LOW_WATER: Final = 64 * 1024
 # pipelining client sends a request or two, which will never be answered here.
 _MAX_INPUT: Final = 64 * 1024
 
+_INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 _CLOSE_AT_ONCE: Final = struct.pack("ii", 1, 0)  # struct linger: on, zero seconds
-
-
-class Reason(StrEnum):
-    """Why a stream ended."""
-
-    #: The application called ``close()``, or left ``async with``.
-    CLOSED = "closed"
-    #: The application called ``finish()``: the client is told not to come back.
-    FINISHED = "finished"
-    #: The client went away.
-    DISCONNECTED = "disconnected"
-    #: The client took nothing for ``sse_stall_timeout`` seconds.
-    STALLED = "stalled"
-    #: The stream reached ``sse_max_age``.
-    EXPIRED = "expired"
-    #: The client sent more than it has any reason to.
-    FLOODED = "flooded"
-    #: The application failed; the client sees an incomplete response and resumes.
-    FAILED = "failed"
-
-
-class _Ready:
-    """An awaitable that is done. One object serves every write, where a Future each would be a cost."""
-
-    __slots__ = ()
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        return
-        yield
-
-
-READY: Final = _Ready()
 
 
 class Transport:
@@ -161,11 +131,7 @@ class Transport:
         if sock is None:
             raise IOStreamClosedError
         timeout = self._settings.stall_timeout
-        if (
-            timeout
-            and hasattr(socket, "TCP_USER_TIMEOUT")
-            and sock.family in (socket.AF_INET, socket.AF_INET6)
-        ):
+        if timeout and hasattr(socket, "TCP_USER_TIMEOUT") and sock.family in _INTERNET:
             # RFC 5482: gives up on a peer that acknowledges nothing, as after a pulled cable.
             milliseconds = min(max(1, int(timeout * 1000)), 2**31 - 1)
             try:
@@ -190,9 +156,12 @@ class Transport:
         if self.closed:
             raise StreamClosedError(self.reason or Reason.CLOSED)
         self._spoke = True
-        self._transmit(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        self._transmit(self._framed(data))
         if self.ended:
             raise StreamClosedError(self.reason or Reason.CLOSED)
+
+    def _framed(self, data: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
 
     def _transmit(self, data: bytes) -> None:
         size = len(data)
@@ -279,8 +248,7 @@ class Transport:
             if settings.stall_timeout is not None and self._outbox.still_for(now) >= settings.stall_timeout:
                 self.abort(Reason.STALLED)
         elif not self.closed and not self._spoke and settings.keepalive is not None:
-            frame = settings.keepalive_frame
-            self._transmit(b"%x\r\n%b\r\n" % (len(frame), frame) if self._chunked else frame)
+            self._transmit(self._framed(settings.keepalive_frame))
             self._spoke = True
         else:
             self._spoke = False

@@ -47,8 +47,9 @@ async def upgrade(
 
     Returns the stream. Its head has been sent, its ``request`` is set, and the connection belongs to it.
 
-    :raises UpgradeError: if there was no request for an event stream. It has been answered (with 400, 403,
-        405, 406, 204 after ``finish()``, or to HEAD with the head alone), and the connection is closed.
+    :raises UpgradeError: if there was no request for an event stream. What arrived whole has been answered
+        (with 400, 403, 405, 406, 204 after ``finish()``, or to HEAD with the head alone), and the connection
+        is closed.
     :raises SettingError: if a setting makes no sense; nothing has been read then.
     """
     answer = _Answer(headers or {}, Settings(**settings))

@@ -85,7 +85,8 @@ class Dashboard:
                 self.process.kill()
                 self.process.wait()
                 pytest.fail("the dashboard did not stop")
-            self.process.stdout.close()  # type: ignore[union-attr]
+            assert self.process.stdout is not None
+            self.process.stdout.close()
         written = self.written()
         assert self.process.returncode == 0, written
         assert "Traceback" not in written, written

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tornado_sse import Reason, StreamClosedError
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_reason_reads_as_a_word_wherever_it_goes(reason: Reason) -> None:
+    assert f"{reason}" == reason.value == reason.name.lower()
+    assert json.loads(json.dumps(reason)) == reason
+    assert str(StreamClosedError(reason)) == f"the stream has ended ({reason.value})"
