@@ -7,32 +7,55 @@ The package, in reading order. Each module imports only from those above it:
 `.event`         `Event`: one event, valid from the moment it is built
 `.encoder`       `encode_event`, `encode_comment`: to bytes
 `.parser`        `EventParser`: from bytes
+`.record`        an event in a log, and its id
+`.log`           `ChannelLog`: a channel's events in memory; `Retention`: how many of them
 `.serializers`   payloads to text and back: json, text, binary, msgpack, and yours
+`.backends`      where the log lives: memory, SQLite; the contract they keep
 `.settings`      `Settings`: what can be set, and to what
 `.ticker`        one timer for all streams of an event loop
 `.flow`          what a write returns when nobody has to wait
 `.reason`        `Reason`: why a stream ended
+`.follower`      who shares a connection with its transport
 `.outbox`        the bytes that wait for a slow reader
 `.transport`     one connection: framing, sending, keeping it alive, its end
 `.negotiation`   what a request asks for, and the head of the answer
-`.capacity`      how many streams there may be
 `.fields`        a write call's arguments, as the fields of an event
 `.writer`        the write calls
+`.observer`      `Observer`: calls at what happens
 `.stream`        `Stream`: what a handler owns
+`.capacity`      the open streams, and how many there may be
+`.draining`      ending many streams
+`.rights`        whether a stream may go on
+`.piece`         the bytes of several events, as one send
+`.group`         subscribers that get the same bytes: the loop that sends them
+`.channel`       a channel that is followed
+`.fanout`        from the log to the subscribers: one turn, one send to each
+`.gap`           the event that tells of lost events
+`.subscriber`    a cursor into the log, and the stream that is brought to its end
+`.beginning`     where a subscriber begins
+`.broker`        `Broker`: publish once
 `.handler`       `SSEHandler`: where to begin
 `.upgrader`      `upgrade`: a stream on a connection of one's own
+`.shutdown`      stopping a server: `serve_until_stopped`
+`.metrics`       what happens, for Prometheus
 `.testing`       for the tests of those who use or extend this package
 ===============  =========================================================================
 
 The modules as far as `.serializers` know no sockets and no event loop.
 """
 
+from tornado_sse.broker import Broker
 from tornado_sse.encoder import encode_comment, encode_event
 from tornado_sse.errors import (
+    BackendError,
+    BackendNotFoundError,
+    BrokerClosedError,
+    BrokerError,
     BufferFullError,
     DecodeError,
     EncodeError,
     EventTooLargeError,
+    InvalidChannelError,
     InvalidEventError,
     SerializerError,
     SerializerNotFoundError,
@@ -40,10 +63,13 @@ from tornado_sse.errors import (
     SettingError,
     SSEError,
     StreamClosedError,
+    SubscribeError,
     UpgradeError,
 )
 from tornado_sse.event import Event
 from tornado_sse.handler import SSEHandler
+from tornado_sse.log import Retention
+from tornado_sse.observer import Observer
 from tornado_sse.parser import EventParser
 from tornado_sse.reason import Reason
 from tornado_sse.serializers import (
@@ -55,20 +81,29 @@ from tornado_sse.serializers import (
     register,
 )
 from tornado_sse.settings import Settings
+from tornado_sse.shutdown import drain_application, serve_until_stopped
 from tornado_sse.stream import Stream
 from tornado_sse.upgrader import upgrade
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BackendError",
+    "BackendNotFoundError",
+    "Broker",
+    "BrokerClosedError",
+    "BrokerError",
     "BufferFullError",
     "DecodeError",
     "EncodeError",
     "Event",
     "EventParser",
     "EventTooLargeError",
+    "InvalidChannelError",
     "InvalidEventError",
+    "Observer",
     "Reason",
+    "Retention",
     "SSEError",
     "SSEHandler",
     "Serializer",
@@ -79,14 +114,17 @@ __all__ = [
     "Settings",
     "Stream",
     "StreamClosedError",
+    "SubscribeError",
     "UpgradeError",
     "__version__",
     "decode",
+    "drain_application",
     "encode",
     "encode_comment",
     "encode_event",
     "get_serializer",
     "list_serializers",
     "register",
+    "serve_until_stopped",
     "upgrade",
 ]

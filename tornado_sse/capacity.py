@@ -1,10 +1,15 @@
-"""How many streams an application may have open at once in this process."""
+"""The open streams of an application in this process, and how many there may be."""
 
 from __future__ import annotations
 
 import weakref
+from collections import Counter
+from collections.abc import Hashable
 
 from tornado.web import Application
+
+from tornado_sse.settings import Settings
+from tornado_sse.stream import Stream
 
 __all__ = ["Capacity"]
 
@@ -18,31 +23,66 @@ else:
     _descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     _DEFAULT_LIMIT = 1_000_000 if _descriptors == resource.RLIM_INFINITY else max(1, _descriptors * 9 // 10)
 
+_NOBODY: tuple[Hashable, ...] = ()
+
 
 class Capacity:
-    """Counts an application's open streams; `Capacity.of` finds or makes the count."""
+    """Knows an application's open streams; `Capacity.of` finds or makes it."""
 
-    __slots__ = ("__weakref__", "used")
+    __slots__ = ("__weakref__", "_by_holder", "_streams", "draining")
 
     def __init__(self) -> None:
-        #: How many streams are open or being opened.
-        self.used = 0
+        # With who is counted for each: the address, the user, where they are limited.
+        self._streams: dict[Stream, tuple[Hashable, ...]] = {}
+        self._by_holder: Counter[Hashable] = Counter()
+        #: Whether no more streams are to be opened, because the process is about to end.
+        self.draining = False
 
     @classmethod
     def of(cls, application: Application) -> Capacity:
-        """Return the count of an application."""
+        """Return the streams of an application."""
         return _capacities.setdefault(application, cls())
 
-    def acquire(self, limit: int | None) -> bool:
-        """Take a place if there is one; with ``limit`` None the process's descriptors are the limit."""
-        if self.used >= (_DEFAULT_LIMIT if limit is None else limit):
-            return False
-        self.used += 1
-        return True
+    @property
+    def streams(self) -> list[Stream]:
+        """The streams that are open or being opened."""
+        return list(self._streams)
 
-    def release(self) -> None:
-        """Give a place back."""
-        self.used -= 1
+    @property
+    def used(self) -> int:
+        """How many streams are open or being opened."""
+        return len(self._streams)
+
+    def acquire(self, stream: Stream, address: str, user: Hashable) -> int | None:
+        """Take a place for a stream; its settings say how many there are.
+
+        Returns None, or the status with which to refuse it: 503 if there is no room, 429 if its address or
+        its user has had its share (RFC 6585, section 4). With ``max_streams`` None the process's
+        descriptors are the limit.
+        """
+        settings: Settings = stream.settings
+        most = settings.max_streams
+        if self.draining or len(self._streams) >= (_DEFAULT_LIMIT if most is None else most):
+            return 503
+        holders = _NOBODY
+        for kind, holder, share in (
+            ("address", address, settings.max_streams_per_address),
+            ("user", user, settings.max_streams_per_user),
+        ):
+            if share is not None and holder is not None:
+                if self._by_holder[kind, holder] >= share:
+                    return 429
+                holders += ((kind, holder),)
+        self._by_holder.update(holders)
+        self._streams[stream] = holders
+        return None
+
+    def release(self, stream: Stream) -> None:
+        """Give a stream's place back."""
+        for holder in self._streams.pop(stream):
+            self._by_holder[holder] -= 1
+            if not self._by_holder[holder]:
+                del self._by_holder[holder]
 
 
 _capacities: weakref.WeakKeyDictionary[Application, Capacity] = weakref.WeakKeyDictionary()

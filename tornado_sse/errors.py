@@ -13,7 +13,13 @@
     ├── SettingError           (ValueError)       an ``sse_`` setting makes no sense
     ├── UpgradeError                              a connection that can't become an event stream
     ├── BufferFullError                           the reader is too slow for what is written
-    └── StreamClosedError      (ConnectionError)  the stream has ended
+    ├── StreamClosedError      (ConnectionError)  the stream has ended
+    ├── InvalidChannelError    (ValueError)       a channel's name that can't be one
+    ├── SubscribeError         (ValueError)       a subscription that makes no sense
+    └── BrokerError
+        ├── BrokerClosedError                     the broker is closed, or takes no new subscribers
+        ├── BackendError       (ConnectionError)  the log can't be reached, read or written
+        └── BackendNotFoundError (LookupError)    no backend serves that URL
 
 An error keeps its parts as attributes and builds its sentence from them when asked, so a program
 can act on ``error.field`` where a person reads the sentence.
@@ -24,10 +30,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 __all__ = [
+    "BackendError",
+    "BackendNotFoundError",
+    "BrokerClosedError",
+    "BrokerError",
     "BufferFullError",
     "DecodeError",
     "EncodeError",
     "EventTooLargeError",
+    "InvalidChannelError",
     "InvalidEventError",
     "SSEError",
     "SerializerError",
@@ -35,6 +46,7 @@ __all__ = [
     "SerializerPluginError",
     "SettingError",
     "StreamClosedError",
+    "SubscribeError",
     "UpgradeError",
 ]
 
@@ -181,3 +193,60 @@ class StreamClosedError(SSEError, ConnectionError):
 
     def __str__(self) -> str:
         return f"the stream has ended ({self.reason})"
+
+
+class InvalidChannelError(SSEError, ValueError):
+    """A name that no channel can have. A request that asks for such a channel is answered 400."""
+
+    def __init__(self, name: object) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        shown = repr(self.name)
+        if len(shown) > 80:
+            shown = f"{shown[:77]}..."
+        return (
+            "a channel's name has 1 to 200 characters: letters and digits of ASCII and . _ - : @ ~ + = , "
+            f"and begins with a letter or digit; {shown} does not"
+        )
+
+
+class SubscribeError(SSEError, ValueError):
+    """A subscription that makes no sense: no channel, a second one on a stream, an unknown ``start``."""
+
+
+class BrokerError(SSEError):
+    """The root of what can go wrong between a broker and its log."""
+
+
+class BrokerClosedError(BrokerError):
+    """The broker has been closed, or drains and takes no new subscribers."""
+
+
+class BackendError(BrokerError, ConnectionError):
+    """The log can't be reached, read or written.
+
+    Of a ``publish()``: the event is not known to be in the log. The backend's own exception, if there was
+    one, is ``__cause__``.
+    """
+
+    def __init__(self, backend: str, reason: str) -> None:
+        super().__init__(backend, reason)
+        self.backend = backend
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the {self.backend} log failed: {self.reason}"
+
+
+class BackendNotFoundError(BrokerError, LookupError):
+    """No backend serves a URL of that kind."""
+
+    def __init__(self, url: str, known: Sequence[str]) -> None:
+        super().__init__(url, known)
+        self.url = url
+        self.known = tuple(known)
+
+    def __str__(self) -> str:
+        return f"no backend serves {self.url!r}; there are {', '.join(self.known)}"

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Awaitable
-from typing import Any, Literal
+from collections.abc import Awaitable, Hashable
+from inspect import isawaitable, iscoroutinefunction
+from typing import Any, Literal, cast
 
 from tornado.iostream import IOStream
 from tornado.log import app_log
 from tornado.web import Finish, HTTPError, RequestHandler
 
+from tornado_sse.broker import Broker
 from tornado_sse.capacity import Capacity
-from tornado_sse.errors import SettingError, StreamClosedError, UpgradeError
+from tornado_sse.errors import (
+    BrokerError,
+    InvalidChannelError,
+    InvalidEventError,
+    SettingError,
+    StreamClosedError,
+    UpgradeError,
+)
+from tornado_sse.event import Event
 from tornado_sse.negotiation import (
     allow,
     begin_head,
@@ -22,8 +31,12 @@ from tornado_sse.negotiation import (
     set_cors_headers,
     status_for,
 )
+from tornado_sse.observer import Observer
 from tornado_sse.reason import Reason
-from tornado_sse.settings import Settings
+from tornado_sse.record import check_channel
+from tornado_sse.rights import Rights, allowed
+from tornado_sse.serializers import encode, get_serializer
+from tornado_sse.settings import Settings, lookup
 from tornado_sse.stream import Stream, within
 
 __all__ = ["SSEHandler"]
@@ -67,12 +80,13 @@ class SSEHandler(RequestHandler):
     _cancelled = False
     _gone = False
     _grace: asyncio.TimerHandle | None = None
+    _rights: Rights | None = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if isinstance(cls.on_disconnect, str) and cls.on_disconnect not in ("cancel", "detach"):
             raise SettingError("on_disconnect", f'must be "cancel" or "detach", not {cls.on_disconnect!r}')
-        if inspect.iscoroutinefunction(cls.on_close):
+        if iscoroutinefunction(cls.on_close):
             raise TypeError(f"{cls.__name__}.on_close() can't be a coroutine, for nobody waits for it")
 
     def open(self, *args: Any, **kwargs: Any) -> Awaitable[None] | None:
@@ -89,6 +103,73 @@ class SSEHandler(RequestHandler):
 
         ``open()`` may also answer the request by other means (``redirect()``, ``finish()``, ``send_error()``)
         as long as it has not used the stream.
+        """
+
+    async def subscribe(self, *channels: str, start: str = "new") -> None:
+        """Have the stream follow channels of ``sse_broker``, each after `authorize` has allowed it.
+
+        Call it in `open`, before the stream is used, so that a refusal is an ordinary response: 400 for a
+        name that no channel can have, 403 if `authorize` says no, 503 if the log is out of reach or the
+        server is about to stop. The stream stays open when ``open()`` returns.
+
+        A client that comes back is sent what it has missed, once and in order; to others ``start`` applies.
+        If some of it is gone, or the client's id means nothing here, it is told by one ``gap`` event for each
+        channel (see `tornado_sse.gap`), then gets what `snapshot` returns if that is overridden.
+
+        :arg channels: their names, up to a hundred. A stream subscribes once.
+        :arg str start: ``"new"``: what comes from now on. ``"earliest"``: all that is retained. ``"state"``:
+            what `snapshot` returns or else the latest event of every key, then what comes. Or an event's id:
+            what came after it.
+
+        :raises HTTPError: as above.
+        :raises SubscribeError: if there is no channel, the stream has subscribed before, or ``start`` is none
+            of these.
+        :raises SettingError: if there is no ``sse_broker``.
+        """
+        broker: Broker | None = lookup(self, "broker")
+        if not isinstance(broker, Broker):
+            raise SettingError(
+                "sse_broker", f"must be a Broker, as in Application(..., sse_broker=Broker()), not {broker!r}"
+            )
+        asked = _overridden(self, "authorize")
+        try:
+            names = tuple(dict.fromkeys(map(check_channel, channels)))
+            for name in names if asked else ():
+                if not await allowed(self.authorize, name):
+                    raise HTTPError(403)
+            await broker.subscribe(
+                self.stream,
+                *names,
+                start=start,
+                snapshot=self._snapshot if _overridden(self, "snapshot") else None,
+                user=self.current_user,
+            )
+        except InvalidChannelError as error:
+            raise HTTPError(400, "%s", error) from None
+        except BrokerError as error:
+            raise HTTPError(503, "%s", error) from error
+        period = self.stream.settings.reauthorize
+        if asked and period is not None and not self.stream.closed:
+            self._rights = Rights(self.stream, names, self.authorize, period)
+
+    def authorize(self, channel: str) -> bool | Awaitable[bool]:
+        """Override to say whether this request may follow a channel. The default allows it.
+
+        May be a coroutine. It is asked at every `subscribe`, and again every ``sse_reauthorize`` seconds as
+        long as the stream is open; anything but True ends the stream then, and nothing more of the channel
+        is sent. A handler that overrides it is kept with its request for as long as its stream.
+        """
+        return True
+
+    def snapshot(self, channel: str) -> Any:
+        """Override to return a channel's present state, for clients that can't be brought up to it by events.
+
+        May be a coroutine. Sent to clients that begin with ``start="state"``, and after a ``gap``; the
+        channel's events from that moment on follow. Those that happen while it is made may be both in it
+        and after it.
+
+        Return a payload, which goes by ``sse_serializer`` as an event of type ``snapshot``; or an `Event`
+        without an id, as it is; or None if there is nothing to tell.
         """
 
     def on_close(self) -> None:
@@ -116,16 +197,20 @@ class SSEHandler(RequestHandler):
             settings=settings,
             last_event_id=last_event_id(self.request),
             description=describe(self.request),
+            observer=self._observer(),
         )
         self._capacity = Capacity.of(self.application)
-        if self._capacity.acquire(settings.max_streams):
+        user = None if settings.max_streams_per_user is None else self._user()
+        refusal = self._capacity.acquire(stream, self.request.remote_ip or "", user)
+        if refusal is None:
             self.stream = stream
             stream.on_end = self._stream_ended
             await self._run_open(stream, args, kwargs)
         else:
+            stream.observer.on_refuse(refusal)
             # send_error() would clear the header.
             self.set_header("Retry-After", str(_RETRY_AFTER))
-            self.set_status(503)
+            self.set_status(refusal)
             self.finish()
 
     async def post(self, *args: str, **kwargs: str) -> None:
@@ -158,9 +243,13 @@ class SSEHandler(RequestHandler):
         self.finish()
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Add to a 405 the ``Allow`` header it must have (RFC 9110, section 15.5.6)."""
+        """Add to a 405 the ``Allow`` header it must have (RFC 9110, section 15.5.6), and to a 503 when to ask
+        again.
+        """
         if status_code == 405:
             self.set_header("Allow", allow({*Settings.of(self, "methods").methods, "OPTIONS"}))
+        elif status_code == 503:
+            self.set_header("Retry-After", str(_RETRY_AFTER))
         super().write_error(status_code, **kwargs)
 
     def on_connection_close(self) -> None:
@@ -183,7 +272,36 @@ class SSEHandler(RequestHandler):
             self.finish()
         return status == 200
 
+    def _observer(self) -> Observer | None:
+        broker = lookup(self, "broker")
+        return cast(Observer | None, lookup(self, "observer", getattr(broker, "observer", None)))
+
+    def _user(self) -> Hashable:
+        user = self.current_user
+        try:
+            hash(user)
+        except TypeError:
+            raise SettingError(
+                "sse_max_streams_per_user",
+                f"needs users that can be told apart; get_current_user() returns a {type(user).__name__}, "
+                "which can't be hashed: return a name or a number",
+            ) from None
+        return cast(Hashable, user)
+
+    async def _snapshot(self, channel: str) -> Event | None:
+        shown = self.snapshot(channel)
+        if isawaitable(shown):
+            shown = await shown
+        if shown is None or isinstance(shown, Event):
+            if shown is not None and shown.id is not None:
+                raise InvalidEventError("id", shown.id, "is the broker's to give to a snapshot")
+            return shown
+        chosen = get_serializer(self.stream.settings.serializer)
+        return Event(encode(chosen, shown), "snapshot", codec=chosen.codec)
+
     def _connect(self) -> tuple[IOStream, bool]:
+        if self._capacity.draining:
+            raise HTTPError(503)
         connection = self.request.connection
         if not hasattr(connection, "detach"):
             raise UpgradeError(
@@ -236,7 +354,7 @@ class SSEHandler(RequestHandler):
                 self._end()
                 if self._finished:
                     self._break_cycles()  # as Tornado does after a response; it has not seen this one's end
-            elif getattr(self.on_close, "__func__", None) is SSEHandler.on_close:
+            elif self._rights is None and not _overridden(self, "on_close"):
                 # Nobody needs the handler any more, and its request is most of what an idle stream costs.
                 stream.on_end = self._capacity.release
 
@@ -249,8 +367,7 @@ class SSEHandler(RequestHandler):
             return over and error.split((StreamClosedError, asyncio.CancelledError))[1] is None
         return over and isinstance(error, StreamClosedError)
 
-    def _stream_ended(self) -> None:
-        stream = self.stream
+    def _stream_ended(self, stream: Stream) -> None:
         if self._opening is None or self.on_disconnect == "detach":
             self._end()
         elif stream.ended_by is None or stream.reason not in _BY_THE_APPLICATION:
@@ -267,10 +384,16 @@ class SSEHandler(RequestHandler):
     def _end(self) -> None:
         if self._opened:
             self._opened = False
-            self._capacity.release()
+            self._capacity.release(self.stream)
+            if self._rights is not None:
+                self._rights.close()
             try:
                 self.on_close()
             except Exception:
                 app_log.exception("Uncaught exception in on_close() of %s", self.stream.description)
             if self._opening is None and self._finished:
                 self._break_cycles()
+
+
+def _overridden(handler: SSEHandler, method: str) -> bool:
+    return getattr(getattr(handler, method), "__func__", None) is not getattr(SSEHandler, method)

@@ -24,3 +24,15 @@ class Reason(StrEnum):
     FLOODED = "flooded"
     #: The application failed; the client sees an incomplete response and resumes.
     FAILED = "failed"
+    #: What it was allowed to see, or whose stream it was, is not allowed any more.
+    REVOKED = "revoked"
+    #: The process is about to stop.
+    DRAINED = "drained"
+
+    @property
+    def clean(self) -> bool:
+        """Whether such an end is complete: what was written has been sent, and the client can tell."""
+        return self in _CLEAN
+
+
+_CLEAN = frozenset({Reason.CLOSED, Reason.FINISHED, Reason.EXPIRED, Reason.REVOKED, Reason.DRAINED})

@@ -19,7 +19,7 @@ from tornado.web import Application, RequestHandler
 
 from tornado_sse.errors import SettingError
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "lookup"]
 
 _PREFIX: Final = "sse_"
 
@@ -45,6 +45,15 @@ class Settings:
     :arg allowed_origins: which other origins may open streams: a collection of origins such as
         ``"https://app.example.com"``, or ``"*"`` for all, then without credentials. With None no CORS
         header is sent and none is looked at. Requests of any other site get 403.
+    :arg bool primer: whether a stream that follows channels begins with a block of the current id and a
+        reconnection time and without data, which readers remember and do not dispatch; that is what lets a
+        client that is cut before its first event resume. False is for readers that take it for an event.
+    :arg float reauthorize: how often a handler that overrides ``authorize()`` is asked again while a stream
+        is open, in seconds; None never asks again.
+    :arg int max_streams_per_address: how many streams one address may have open at once in this process, as
+        ``request.remote_ip`` has it. None is no limit.
+    :arg int max_streams_per_user: how many streams one user may have open at once in this process; users are
+        told apart by ``current_user``, and requests without one are not counted. None is no limit.
     :arg methods: the HTTP methods that open a stream, of ``"GET"`` and ``"POST"``.
 
     :raises SettingError: if a value makes no sense.
@@ -58,6 +67,10 @@ class Settings:
     stall_timeout: float | None = 60.0
     max_age: float | None = None
     max_streams: int | None = None
+    max_streams_per_address: int | None = None
+    max_streams_per_user: int | None = None
+    primer: bool = True
+    reauthorize: float | None = 60.0
     allowed_origins: str | Collection[str] | None = None
     methods: Collection[str] = ("GET",)
 
@@ -67,8 +80,12 @@ class Settings:
         _check_seconds("retry", self.retry, least=0)
         _check_seconds("max_age", self.max_age, least=-math.inf)
         _check_count("max_buffer", self.max_buffer)
-        if self.max_streams is not None:
-            _check_count("max_streams", self.max_streams, least=0)
+        _check_seconds("reauthorize", self.reauthorize)
+        for name in ("max_streams", "max_streams_per_address", "max_streams_per_user"):
+            if getattr(self, name) is not None:
+                _check_count(name, getattr(self, name), least=0)
+        if not isinstance(self.primer, bool):
+            raise _error("primer", "must be True or False", self.primer)
         _check_keepalive_frame(self.keepalive_frame)
         _check_origins(self.allowed_origins)
         if (
@@ -92,27 +109,30 @@ class Settings:
         _check_names(handler)
         values = []
         for name in _NAMES:
-            key = _PREFIX + name
-            if names and name not in names:
-                value = _UNSET
-            elif hasattr(type(handler), key) or key in vars(handler):
-                # Not getattr() with a default: it would take an AttributeError within a property for a
-                # setting that is not there, and a limit would be gone without a word.
-                value = getattr(handler, key)
-                if callable(value):
-                    value = value()
-            else:
-                value = handler.settings.get(key, _UNSET)
+            value = _UNSET if names and name not in names else lookup(handler, name, _UNSET)
             if not isinstance(value, str) and isinstance(value, Iterable) and not isinstance(value, bytes):
                 value = frozenset(value)
             values.append(value)
         return _shared(*values)
 
 
+def lookup(handler: RequestHandler, name: str, default: Any = None) -> Any:
+    """Return what a handler, or else its application, has for a setting; the name is without its prefix."""
+    key = _PREFIX + name
+    if hasattr(type(handler), key) or key in vars(handler):
+        # Not getattr() with a default: it would take an AttributeError within a property for a setting that
+        # is not there, and a limit would be gone without a word.
+        value = getattr(handler, key)
+        return value() if callable(value) else value
+    return handler.settings.get(key, default)
+
+
 _UNSET: Final[Any] = object()
 _IS_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@A-Z]+").fullmatch
 _NAMES: Final = tuple(field.name for field in fields(Settings))
-_KEYS: Final = tuple(_PREFIX + name for name in _NAMES)
+# Those that are objects rather than values: a handler takes them as they are.
+_OBJECTS: Final = ("broker", "observer")
+_KEYS: Final = tuple(_PREFIX + name for name in _NAMES + _OBJECTS)
 
 
 @lru_cache(maxsize=256, typed=True)

@@ -17,8 +17,10 @@ from tornado.web import Finish
 from tornado_sse.encoder import encode_comment, encode_event
 from tornado_sse.errors import BufferFullError, StreamClosedError
 from tornado_sse.event import Event
+from tornado_sse.fields import milliseconds
 from tornado_sse.flow import READY, TURN
 from tornado_sse.negotiation import FINAL
+from tornado_sse.observer import Observer, guarded
 from tornado_sse.reason import Reason
 from tornado_sse.settings import Settings
 from tornado_sse.transport import Transport
@@ -61,7 +63,7 @@ class Stream(Writer):
 
     __slots__ = (
         "__weakref__", "_connect", "_gathered", "_gathered_size", "_opened_at", "_scheduled", "_transport",
-        "_unpaced", "description", "ended_by", "last_event_id", "on_end", "request",
+        "_unpaced", "description", "ended_by", "last_event_id", "observer", "on_end", "request",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +73,7 @@ class Stream(Writer):
         settings: Settings,
         last_event_id: str | None = None,
         description: str = "",
+        observer: Observer | None = None,
     ) -> None:
         """Make a stream that is not yet started.
 
@@ -91,8 +94,10 @@ class Stream(Writer):
         self.request: HTTPServerRequest | None = None
         #: What the stream is called in log lines.
         self.description = description
-        #: Called once, when it is all over. Belongs to whoever made the stream.
-        self.on_end: Callable[[], object] | None = None
+        #: Who is told when it begins and ends.
+        self.observer = guarded(observer)
+        #: Called with the stream, once, when it is all over. Belongs to whoever made the stream.
+        self.on_end: Callable[[Stream], object] | None = None
         #: The task that ended it `within` it, while ``on_end`` is called; None if it was anything else.
         self.ended_by: asyncio.Task[object] | None = None
 
@@ -102,7 +107,7 @@ class Stream(Writer):
         :raises InvalidEventError: if it holds CR, LF or NUL.
         """
         comment = encode_comment(text)
-        self._gather(comment, self._start())
+        self._gather(comment, self.start())
         return self._pace(self._flush())
 
     def flush(self) -> Awaitable[None]:
@@ -139,10 +144,32 @@ class Stream(Writer):
         A client resumes after the last event it has seen.
         """
         if not self.ended:
-            transport = self._start()
+            transport = self.start()
             self._note_who()
             self._end_of_turn()
             transport.abort(reason)
+
+    def expire(self, reason: Reason = Reason.EXPIRED, retry: float | None = None) -> Awaitable[None]:
+        """End the stream as complete, for a reason that is not the application's.
+
+        :arg float retry: when the client should come back, in seconds.
+        """
+        if retry is not None and not self.closed:
+            # On a line of its own it takes effect at once, and is no event. A blank line would make it one to
+            # some readers.
+            self._gathered.append(b"retry: %d\n" % milliseconds(retry))
+        return self._close(None, reason)
+
+    def revoke(self) -> None:
+        """End the stream so that nothing more of it is sent, not even what waits for a slow client."""
+        if self.closed or not self.started:
+            return
+        self._gathered = []
+        self._gathered_size = 0
+        if self.pending:
+            self.abort(Reason.REVOKED)
+        else:
+            self.expire(Reason.REVOKED)
 
     def dismiss(self) -> None:
         """End a stream that has not started, and now never will: the request is answered by other means.
@@ -154,6 +181,11 @@ class Stream(Writer):
         self.on_end = None
         self._gathered = []
         self._gathered_size = 0
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that apply to it."""
+        return self._settings
 
     @property
     def started(self) -> bool:
@@ -202,7 +234,7 @@ class Stream(Writer):
     def _send(self, frame: bytes, *, flush: bool) -> Awaitable[None]:
         transport = self._transport
         if transport is None and flush:
-            transport = self._start()
+            transport = self.start()
         self._gather(frame, transport)
         if not flush or transport is None:
             return READY
@@ -243,7 +275,7 @@ class Stream(Writer):
         self._gathered_size += size
 
     def _flush(self) -> Awaitable[None]:
-        transport = self._start()
+        transport = self.start()
         gathered = self._gathered
         if gathered:
             self._gathered = []
@@ -261,7 +293,13 @@ class Stream(Writer):
         except StreamClosedError:
             pass  # the transport tells of the end by itself
 
-    def _start(self) -> Transport:
+    def start(self) -> Transport:
+        """Send the response head, if that has not been done, and return the connection.
+
+        For whoever sends on it directly, whole events at a time, as a broker does.
+
+        :raises StreamClosedError: if the stream never started and won't.
+        """
         transport = self._transport
         if transport is None:
             if self._connect is None:
@@ -273,7 +311,7 @@ class Stream(Writer):
                     chunked=chunked,
                     settings=self._settings,
                     on_end=self._ended,
-                    on_expiry=self._expired,
+                    on_expiry=self.expire,
                 )
             except BaseException:
                 iostream.close()
@@ -282,21 +320,19 @@ class Stream(Writer):
             self._connect = None
             self._opened_at = time.monotonic()
             _log.info("%s: stream opened", self.description)
+            self.observer.on_open(self.description)
         return transport
 
     def _close(self, last: Event | None, reason: Reason) -> Awaitable[None]:
         if self.closed:
             return READY
-        transport = self._start()
+        transport = self.start()
         self._note_who()
         if last is not None:
             # The last word needs no room: it is one, and without it a finish() would not be one.
             self._gathered.append(encode_event(last))
         self._end_of_turn()
         return transport.close(reason)
-
-    def _expired(self) -> None:
-        self._close(None, Reason.EXPIRED)
 
     def _note_who(self) -> None:
         if within.get() is self:
@@ -305,15 +341,11 @@ class Stream(Writer):
     def _ended(self) -> None:
         transport = self._transport
         assert transport is not None
-        _log.info(
-            "%s: stream %s after %.1f s, %d events, %d bytes",
-            self.description,
-            transport.reason,
-            time.monotonic() - self._opened_at,
-            self.events,
-            transport.bytes_sent,
-        )
+        seconds = time.monotonic() - self._opened_at
+        ended = (self.description, str(transport.reason), seconds, self.events, transport.bytes_sent)
+        _log.info("%s: stream %s after %.1f s, %d events, %d bytes", *ended)
+        self.observer.on_close(*ended)
         on_end, self.on_end = self.on_end, None
         if on_end is not None:
-            on_end()
+            on_end(self)
         self.ended_by = None

@@ -3,7 +3,7 @@
 Theory of operation
 -------------------
 A `Transport` owns an IOStream whose response head has been written. It has one place that writes,
-`_transmit`, and two modes:
+`transmit`, and two modes:
 
 *Direct.* Nothing is waiting, so the bytes go straight to ``socket.send``. That is the whole cost of an
 event: no Future, no buffer, no callback. Going through ``IOStream.write`` costs two to three times as much,
@@ -22,6 +22,9 @@ the end of the connection behind them.
 
 *Time.* The shared `Ticker` asks every so often. A transport that sent something since needs no keep-alive;
 one whose reader has taken nothing for ``stall_timeout`` is aborted.
+
+*Beside it.* A `Follower` may send whole frames on the plain socket by itself, as long as nothing waits: that
+is how thousands of transports are sent the same bytes in one loop. It is told when it has to stop.
 
 *The end.* It comes once, for one `Reason`: cleanly (`close`: what waits is sent, then the final chunk) or
 not (`abort`: no final chunk, so that a client can tell and resume). ``on_end`` is called from the event
@@ -43,12 +46,13 @@ from tornado.iostream import StreamClosedError as IOStreamClosedError
 
 from tornado_sse.errors import StreamClosedError
 from tornado_sse.flow import READY
+from tornado_sse.follower import Follower
 from tornado_sse.outbox import Outbox
 from tornado_sse.reason import Reason
 from tornado_sse.settings import Settings
 from tornado_sse.ticker import SLOT, Ticker
 
-__all__ = ["Transport"]
+__all__ = ["Transport", "chunk"]
 
 # A writer that awaits goes on while less than this is pending. The kernel has its own buffer behind ours,
 # so a low number costs no throughput; it is what one slow stream holds while its writer is well-behaved.
@@ -62,6 +66,11 @@ _INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 _CLOSE_AT_ONCE: Final = struct.pack("ii", 1, 0)  # struct linger: on, zero seconds
 
 
+def chunk(data: bytes) -> bytes:
+    """Return bytes as a chunk of a body (RFC 9112, section 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
 class Transport:
     """The sending side of one event stream.
 
@@ -73,8 +82,8 @@ class Transport:
     """
 
     __slots__ = (
-        "_chunked", "_deadline", "_input", "_iostream", "_loop", "_on_end", "_on_expiry", "_outbox",
-        "_settings", "_socket", "_spoke", "_ticker", "bytes_sent", "closed", "ended", "reason", "tick_slot",
+        "_deadline", "_input", "_iostream", "_loop", "_on_end", "_on_expiry", "_outbox", "_seen", "_settings",
+        "_ticker", "bytes_sent", "chunked", "closed", "ended", "follower", "reason", "socket", "tick_slot",
     )  # fmt: skip
 
     def __init__(
@@ -90,8 +99,10 @@ class Transport:
         self._loop = asyncio.get_running_loop()
         self._ticker = Ticker.of(self._loop)
         self._iostream = iostream
-        self._socket = None if isinstance(iostream, SSLIOStream) else iostream.socket
-        self._chunked = chunked
+        #: The plain socket, for a `Follower`; None if there is none, or not any more.
+        self.socket: socket.socket | None = None if isinstance(iostream, SSLIOStream) else iostream.socket
+        #: Whether the body is framed by chunks.
+        self.chunked = chunked
         self._settings = settings
         self._on_end = on_end
         self._on_expiry = on_expiry or _nothing
@@ -105,7 +116,9 @@ class Transport:
         self.bytes_sent = 0
         self._outbox: Outbox | None = None
         self._input = 0
-        self._spoke = True
+        #: Who else sends, or None.
+        self.follower: Follower | None = None
+        self._seen = -1  # what bytes_sent was at the last tick
         self.tick_slot: int | None = None
         now = self._ticker.now()
         self._deadline = None if settings.max_age is None else now + settings.max_age * (1 - 0.1 * jitter())
@@ -117,10 +130,10 @@ class Transport:
             # The head may still be on its way. An empty write is done when all before it are.
             head = self._iostream.write(b"")
         except OSError as error:
-            self._lose(error)
+            self.lose(error)
             return
         if not head.done():
-            self._outbox = Outbox(self._iostream, self._on_drained, self._lose)
+            self._outbox = Outbox(self._iostream, self._on_drained, self.lose)
             self._outbox.follow(head)
         self._listen()
         self._schedule(now)
@@ -146,6 +159,11 @@ class Transport:
         """How many bytes the kernel has not taken yet."""
         return 0 if self._outbox is None else self._outbox.pending
 
+    @property
+    def clear(self) -> bool:
+        """Whether nothing waits and more can be sent: what is sent now is next on the wire."""
+        return self._outbox is None and not self.closed
+
     def send(self, data: bytes) -> None:
         """Send whole events, in the order of the calls. Never waits; see `drained`.
 
@@ -155,45 +173,53 @@ class Transport:
         """
         if self.closed:
             raise StreamClosedError(self.reason or Reason.CLOSED)
-        self._spoke = True
-        self._transmit(self._framed(data))
+        self.transmit(self._framed(data))
         if self.ended:
             raise StreamClosedError(self.reason or Reason.CLOSED)
 
     def _framed(self, data: bytes) -> bytes:
-        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
+        return chunk(data) if self.chunked else data
 
-    def _transmit(self, data: bytes) -> None:
+    def transmit(self, data: bytes) -> None:
+        """Send what is framed already. For a `Follower`; to anybody else `send` is the way."""
         size = len(data)
         self.bytes_sent += size
         if self._outbox is not None:
             self._outbox.push(data)
             return
         rest: bytes | memoryview = data
-        if self._socket is not None:
+        if self.socket is not None:
             try:
-                sent = self._socket.send(data)
+                sent = self.socket.send(data)
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError as error:
-                self._lose(error)
+                self.lose(error)
                 return
             if sent == size:
                 return
             rest = memoryview(data)[sent:]
-        outbox = self._outbox = Outbox(self._iostream, self._on_drained, self._lose)
+        self.queue(rest)
+
+    def queue(self, rest: bytes | memoryview) -> None:
+        """Have bytes that are counted already wait for the socket, which has refused them."""
+        outbox = self._outbox = Outbox(self._iostream, self._on_drained, self.lose)
         outbox.push(rest)
         if self._outbox is not None:
             now = self._ticker.now()
             outbox.still_for(now)
             self._schedule(now)
+            if self.follower is not None:
+                self.follower.on_blocked()
 
     def _on_drained(self) -> None:
         self._outbox = None
-        if not self.closed:
-            self._schedule(self._ticker.now())
-        else:
+        if self.closed:
             self._end(self.reason or Reason.CLOSED)
+        else:
+            self._schedule(self._ticker.now())
+            if self.follower is not None:
+                self.follower.on_drained()
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Have something called at the end of this turn of the event loop."""
@@ -221,7 +247,7 @@ class Transport:
         try:
             future = self._iostream.read_bytes(_MAX_INPUT, partial=True)
         except OSError as error:
-            self._lose(error)
+            self.lose(error)
             return
         asyncio.ensure_future(future).add_done_callback(self._on_input, context=self._ticker.context)
 
@@ -229,7 +255,7 @@ class Transport:
         if self.ended:
             return
         if (error := future.exception()) is not None:
-            self._lose(error)
+            self.lose(error)
             return
         self._input += len(future.result())
         if self._input > _MAX_INPUT:
@@ -244,14 +270,14 @@ class Transport:
         if self.ended:
             return None
         settings = self._settings
+        if self.follower is not None:
+            self.follower.settle()
+        seen, self._seen = self._seen, self.bytes_sent
         if self._outbox is not None:
             if settings.stall_timeout is not None and self._outbox.still_for(now) >= settings.stall_timeout:
                 self.abort(Reason.STALLED)
-        elif not self.closed and not self._spoke and settings.keepalive is not None:
-            self._transmit(self._framed(settings.keepalive_frame))
-            self._spoke = True
-        else:
-            self._spoke = False
+        elif not self.closed and seen == self._seen and settings.keepalive is not None:
+            self.transmit(self._framed(settings.keepalive_frame))
         if not self.closed and self._deadline is not None and now >= self._deadline:
             self._on_expiry()
             self.close(Reason.EXPIRED)
@@ -283,8 +309,8 @@ class Transport:
         if not self.closed:
             self.closed = True
             self.reason = reason
-            if self._chunked:
-                self._transmit(b"0\r\n\r\n")
+            if self.chunked:
+                self.transmit(b"0\r\n\r\n")
             if self._outbox is None:
                 self._end(reason)
         return self.drained(0)
@@ -292,16 +318,14 @@ class Transport:
     def abort(self, reason: Reason = Reason.FAILED) -> None:
         """End the response as incomplete, at once; what is pending is lost."""
         if not self.ended:
-            if (reason is Reason.STALLED or not self._chunked) and (
-                sock := self._iostream.socket
-            ) is not None:
+            if (reason is Reason.STALLED or not self.chunked) and (sock := self._iostream.socket) is not None:
                 # A reset: the kernel would keep megabytes for a reader that does not read, and without
                 # chunks an orderly close is how a complete body ends.
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _CLOSE_AT_ONCE)
             self._end(reason)
 
-    def _lose(self, error: BaseException) -> None:
-        """End because of what the socket or the IOStream has said."""
+    def lose(self, error: BaseException) -> None:
+        """End because of what the socket or the IOStream has said. For a `Follower`."""
         cause = getattr(error, "real_error", None) or error
         # The kernel gave up on a peer that acknowledges nothing, or opens no window: TCP_USER_TIMEOUT.
         timed_out = getattr(cause, "errno", None) == errno.ETIMEDOUT
@@ -316,7 +340,10 @@ class Transport:
             self.reason = reason
         self.closed = True
         self.ended = True
-        self._socket = None
+        self.socket = None
+        follower, self.follower = self.follower, None
+        if follower is not None:
+            follower.on_end()
         self._ticker.discard(self)
         self._iostream.close()
         if outbox is not None:
@@ -344,5 +371,5 @@ class _Drained:
         if transport._outbox is not None:
             if transport._outbox.pending > self._low_water:
                 yield from transport._outbox.wait(self._low_water)
-        elif transport.reason not in (None, Reason.CLOSED, Reason.FINISHED, Reason.EXPIRED):
+        elif transport.reason is not None and not transport.reason.clean:
             raise StreamClosedError(transport.reason)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from tornado_sse.encoder import encode_event
+from tornado_sse.errors import InvalidEventError
 from tornado_sse.event import Event
 from tornado_sse.fields import float_text, id_of, int_text, milliseconds, utf8_text
 from tornado_sse.serializers import encode, get_serializer
@@ -17,7 +18,7 @@ __all__ = ["Writer"]
 class Writer:
     """The write calls of a stream. A subclass says in `_send` what becomes of a frame."""
 
-    __slots__ = ("_last_id", "_preset", "_retry", "_settings", "events")
+    __slots__ = ("_last_id", "_preset", "_retry", "_settings", "events", "follows")
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -26,6 +27,8 @@ class Writer:
         self._preset: dict[str, Any] | None = None
         self._retry = None if settings.retry is None else milliseconds(settings.retry)
         self._last_id = ""
+        #: Whether the stream follows channels, whose events carry the ids then.
+        self.follows = False
         #: How many events have been written.
         self.events = 0
 
@@ -124,6 +127,11 @@ class Writer:
         """Set the reconnection time, in seconds, that goes with the next event."""
         self._preset = {**(self._preset or {}), "retry": retry}
 
+    def take_retry(self) -> int | None:
+        """Return the reconnection time that would go with the first event, in milliseconds; once."""
+        retry, self._retry = self._retry, None
+        return retry
+
     def _emit(
         self,
         preset: dict[str, Any] | None,
@@ -139,6 +147,11 @@ class Writer:
             id = preset.get("id") if id is None else id
             retry = preset.get("retry") if retry is None else retry
         if id is not None:
+            if self.follows:
+                raise InvalidEventError(
+                    "id", id, "is not for events written to a stream that follows channels; a client resumes "
+                    "by the channels' ids, and this would take their place"
+                )  # fmt: skip
             id = id_of(id)
         reconnect = self._retry if retry is None else milliseconds(retry)
         frame = encode_event(Event(data, event, id, reconnect, codec))

@@ -1,0 +1,1 @@
+"""The servers that are compared, each a program: ``python -m benchmarks.fanout.servers.NAME PORT``."""

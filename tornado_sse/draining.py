@@ -1,0 +1,50 @@
+"""Ending many streams without having all their clients back at once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Iterable
+from typing import Final
+
+from tornado_sse.errors import StreamClosedError
+from tornado_sse.reason import Reason
+from tornado_sse.stream import Stream
+
+__all__ = ["drain"]
+
+# When a client is to come back, in seconds, unless `sse_retry` says otherwise.
+_RETRY: Final = 2.0
+
+# How often some streams are ended, in seconds.
+_STEP: Final = 0.05
+
+
+async def drain(streams: Iterable[Stream], deadline: float) -> None:
+    """End streams, in random order, over the first half of ``deadline`` seconds.
+
+    Each ends as complete, after a last line that tells its client to come back after a time of its own. What
+    is not through by the deadline is cut.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    left = [stream for stream in streams if stream.started and not stream.ended]
+    random.shuffle(left)
+    steps = max(1, int(deadline / 2 / _STEP))
+    ending: list[tuple[Stream, Awaitable[None]]] = []
+    for step in range(steps):
+        for stream in left[len(left) * step // steps : len(left) * (step + 1) // steps]:
+            retry = stream.settings.retry or _RETRY
+            ending.append((stream, stream.expire(Reason.DRAINED, retry * random.uniform(0.5, 1.5))))
+        if len(ending) < len(left):
+            await asyncio.sleep(began + (step + 1) * _STEP - loop.time())
+    try:
+        async with asyncio.timeout_at(began + deadline):
+            for _, ended in ending:
+                try:
+                    await ended
+                except StreamClosedError:
+                    pass  # it went by itself
+    except TimeoutError:
+        for stream, _ in ending:
+            stream.abort(Reason.DRAINED)

@@ -1,0 +1,214 @@
+"""From the log to the subscribers: one turn of the event loop, one send to each.
+
+Theory of operation
+-------------------
+`FanOut.sent` is a position: everything up to it has been sent to whoever is *live*. What the backend tells
+of within one turn of the event loop is gathered, and at the end of the turn sent as one: its bytes are made
+once for each kind of subscriber, then each group sends them in one loop, and `sent` moves.
+
+A subscriber that is not live has a cursor. It is *behind*, and is fed from the logs up to `sent`, page by
+page, as its socket takes them; when its cursor reaches `sent` it is live again. Since reading a log stops at
+`sent`, and everything after it goes to all who are live, there is no moment in between in which an event
+could be missed or sent twice.
+
+Those behind take turns, a page each, and so many in one turn of the event loop, so that a thousand clients
+that return at once hold up nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from tornado_sse.backends import Backend
+from tornado_sse.channel import Channel
+from tornado_sse.group import Group
+from tornado_sse.log import ChannelLog
+from tornado_sse.observer import Observer
+from tornado_sse.piece import Piece, pieces
+from tornado_sse.record import Record
+from tornado_sse.ticker import Ticker
+
+__all__ = ["Behind", "FanOut"]
+
+# A turn that gathers more than this is sent before its end: a publisher that never lets go of the event loop
+# must not fill the memory.
+_FULL: Final = 1024 * 1024
+
+# How many of those behind are fed in one turn of the event loop: some milliseconds.
+_STEPS: Final = 32
+
+# How many pages may be on their way from the backend at once.
+_READS: Final = 8
+
+
+class Behind(Protocol):
+    """A subscriber that has not been sent everything."""
+
+    def step(self) -> bool:
+        """Send a page; return whether to be called for the next one."""
+
+
+class FanOut:
+    """Channels, the groups of their subscribers, and what is to be sent to them."""
+
+    def __init__(self, backend: Backend, observer: Observer) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._context = Ticker.of(self._loop).context
+        self._observer = observer
+        self.backend = backend
+        #: The followed channels, by name.
+        self.channels: dict[str, Channel] = {}
+        #: Everything up to this position has been sent to whoever is live.
+        self.sent = 0
+        #: Who reads from the backend takes a place here.
+        self.reads = asyncio.Semaphore(_READS)
+        self._told = 0
+        self._turn: list[Record] = []
+        self._turn_size = 0
+        self._flushing = False
+        self._behind: deque[Behind] = deque()
+        self._feeding = False
+        self._groups: dict[tuple[tuple[str, ...], bool, bool], Group] = {}
+
+    # What is new
+
+    def on_records(self, records: Sequence[Record], position: int) -> None:
+        """Take what the backend tells of, to be sent at the end of this turn."""
+        self._told = position
+        if not records:
+            if not self._turn:
+                self.sent = position
+            return
+        self._turn += records
+        self._turn_size += sum(len(record.frame) for record in records)
+        if self._turn_size > _FULL:
+            self.flush()
+        elif not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._end_of_turn, context=self._context)
+
+    def flush(self) -> None:
+        """Send what has been gathered."""
+        records, self._turn, self._turn_size = self._turn, [], 0
+        after, self.sent = self.sent, self._told
+        if not records:
+            return
+        began = time.perf_counter()
+        deliveries = size = 0
+        made: dict[tuple[tuple[str, ...], bool], list[Piece]] = {}
+        for group, names in self._touched(records).items():
+            key = (names, group.chunked)
+            found = made.get(key)
+            if found is None:
+                wanted = records if len(names) == len(self._names(records)) else _of(records, names)
+                found = made[key] = pieces(wanted, after, self.sent, chunked=group.chunked)
+            for piece in found:
+                deliveries += len(group)
+                size += len(group) * len(piece.data)
+                group.send(piece)
+        self._observer.on_fan_out(deliveries, size, time.perf_counter() - began)
+
+    def _end_of_turn(self) -> None:
+        self._flushing = False
+        self.flush()
+
+    def _names(self, records: Sequence[Record]) -> dict[str, None]:
+        return dict.fromkeys(record.channel for record in records)
+
+    def _touched(self, records: Sequence[Record]) -> dict[Group, tuple[str, ...]]:
+        """Return the groups with somebody live to send to, and which channels' events each is to get."""
+        touched: dict[Group, tuple[str, ...]] = {}
+        for name in self._names(records):
+            channel = self.channels.get(name)
+            if channel is not None:
+                for group in channel.groups:
+                    if len(group):
+                        touched[group] = (*touched.get(group, ()), name)
+        return touched
+
+    # Who is behind
+
+    def feed(self, subscriber: Behind) -> None:
+        """Have a subscriber's `Behind.step` called, soon, and again as long as it says so."""
+        self._behind.append(subscriber)
+        if not self._feeding:
+            self._feeding = True
+            self._loop.call_soon(self._feed, context=self._context)
+
+    def _feed(self) -> None:
+        behind = self._behind
+        for _ in range(min(_STEPS, len(behind))):
+            subscriber = behind.popleft()
+            if subscriber.step():
+                behind.append(subscriber)
+        self._feeding = bool(behind)
+        if behind:
+            self._loop.call_soon(self._feed, context=self._context)
+
+    # Who follows what
+
+    async def join(self, name: str) -> ChannelLog:
+        """Follow a channel; `leave` once for each. Returns its log.
+
+        :raises BackendError: if the backend can't hand it over.
+        """
+        channel = self.channels.get(name)
+        if channel is None:
+            channel = self.channels[name] = Channel(name)
+        channel.followers += 1
+        opening = channel.opening
+        if channel.log is None and opening is None:
+            opening = channel.opening = asyncio.ensure_future(self.backend.follow(name))
+        if opening is not None:
+            try:
+                # Shielded: others may wait for it too.
+                channel.log = await asyncio.shield(opening)
+            except BaseException:
+                self.leave(name)
+                raise
+            finally:
+                if opening.done():
+                    channel.opening = None
+        assert channel.log is not None
+        return channel.log
+
+    def leave(self, name: str) -> None:
+        """Stop following a channel."""
+        channel = self.channels[name]
+        channel.followers -= 1
+        if not channel.followers:
+            del self.channels[name]
+            if channel.opening is not None:
+                channel.opening.cancel()
+            self.backend.unfollow(name)
+
+    def enter(self, names: tuple[str, ...], *, chunked: bool, direct: bool) -> Group:
+        """Return the group for a subscriber of joined channels; `exit` once for each."""
+        key = (names, chunked, direct)
+        group = self._groups.get(key)
+        if group is None:
+            channels = [self.channels[name] for name in names]
+            logs = tuple(channel.log for channel in channels if channel.log is not None)
+            group = self._groups[key] = Group(names, logs, chunked=chunked, direct=direct)
+            for channel in channels:
+                channel.groups.add(group)
+        group.size += 1
+        return group
+
+    def exit(self, group: Group) -> None:
+        """Leave a group and its channels."""
+        group.size -= 1
+        if not group.size:
+            del self._groups[group.names, group.chunked, group.direct]
+            for name in group.names:
+                self.channels[name].groups.discard(group)
+        for name in group.names:
+            self.leave(name)
+
+
+def _of(records: Sequence[Record], names: tuple[str, ...]) -> list[Record]:
+    return [record for record in records if record.channel in names]

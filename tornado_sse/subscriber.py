@@ -1,0 +1,260 @@
+"""A subscriber: a cursor into the log, and the stream that is brought to its end.
+
+It is *live* while its group sends to it, and costs nothing then. Otherwise it is behind and has a `cursor`:
+whatever comes after it is sent page by page, from the logs in memory as long as they reach back so far, and
+from the backend before that. A page is made when the socket has taken the one before, so one that never reads
+holds one page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from tornado.log import app_log
+
+from tornado_sse.encoder import encode_event
+from tornado_sse.errors import BackendError, StreamClosedError
+from tornado_sse.event import Event
+from tornado_sse.fanout import FanOut
+from tornado_sse.gap import gap_event
+from tornado_sse.group import merged
+from tornado_sse.observer import Observer
+from tornado_sse.piece import SIZE, Piece
+from tornado_sse.reason import Reason
+from tornado_sse.record import with_id
+from tornado_sse.stream import Stream
+
+__all__ = ["Snapshot", "Subscriber", "preface"]
+
+#: Returns a channel's state as an event without an id, or None if there is nothing to tell.
+Snapshot = Callable[[str], Awaitable[Event | None]]
+
+# How long to wait before a backend that failed is asked again, in seconds; up to twice as long, at random.
+_RETRY: Final = 0.5
+
+_NONE: Final[Mapping[str, int]] = {}
+
+
+def preface(events: list[Event], epoch: str, position: int) -> list[bytes]:
+    """Return what is said before the events of the log, as frames. The last one carries the id.
+
+    Only the last one: a client that is cut among them has dealt with none, and is told all again.
+    """
+    frames = [encode_event(event) for event in events]
+    if frames:
+        frames[-1] = with_id(frames[-1], epoch, position)
+    return frames
+
+
+class Subscriber:
+    """What follows some channels on behalf of a stream.
+
+    :arg names: the channels, which the fan-out has joined. The subscriber leaves them at its end.
+    :arg cursor: the client has all events up to this position.
+    :arg skipped: by channel, up to where its events are left out, as a snapshot has them.
+    :arg told: by channel, up to where the client knows that events may be missing.
+    :arg user: whose stream it is.
+    :arg on_end: called with the subscriber at its end.
+    """
+
+    __slots__ = (
+        "_bytes_before", "_events_before", "_fanout", "_fetching", "_group", "_live", "_observer", "_on_end",
+        "_queued", "_skipped", "_snapshot", "_told", "cursor", "slot", "stream", "transport", "user",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        stream: Stream,
+        fanout: FanOut,
+        observer: Observer,
+        names: tuple[str, ...],
+        cursor: int,
+        *,
+        skipped: Mapping[str, int] = _NONE,
+        told: Mapping[str, int] = _NONE,
+        snapshot: Snapshot | None = None,
+        user: object = None,
+        on_end: Callable[[Subscriber], None],
+    ) -> None:
+        self.stream = stream
+        self.transport = stream.start()
+        if self.transport.closed:
+            raise StreamClosedError(self.transport.reason or Reason.CLOSED)
+        #: The client has been sent all events up to here; not kept up to date while it is live.
+        self.cursor = cursor
+        #: Where the group keeps it while it is live.
+        self.slot = -1
+        self.user = user
+        self._fanout = fanout
+        self._observer = observer
+        self._skipped = skipped
+        self._told = told
+        self._snapshot = snapshot
+        self._on_end = on_end
+        self._live = False
+        self._queued = False
+        self._fetching: asyncio.Future[None] | None = None
+        self._bytes_before = self._events_before = 0
+        self._group = fanout.enter(
+            names, chunked=self.transport.chunked, direct=self.transport.socket is not None
+        )
+        self.transport.follower = self
+        observer.on_subscribe(names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The channels."""
+        return self._group.names
+
+    @property
+    def lag(self) -> int:
+        """How many positions of the log the client is behind."""
+        return 0 if self._live else self._fanout.sent - self.cursor
+
+    def begin(self, first: bytes) -> None:
+        """Send what is said first, and then what the client lacks.
+
+        :raises StreamClosedError: if the client is gone.
+        """
+        if first:
+            self.transport.send(first)
+        if self.step():
+            self._fanout.feed(self)
+
+    # Live
+
+    def _go_live(self) -> None:
+        self._live = True
+        self._skipped = self._told = _NONE
+        self._bytes_before, self._events_before = self._group.bytes, self._group.events
+        self._group.add(self)
+
+    def _leave_live(self) -> None:
+        self.settle()
+        self._live = False
+        self.cursor = self._fanout.sent
+        self._group.discard(self)
+
+    def settle(self) -> None:
+        """Add to the stream's figures what the group has sent."""
+        if self._live:
+            group = self._group
+            self.transport.bytes_sent += group.bytes - self._bytes_before
+            self.stream.events += group.events - self._events_before
+            self._bytes_before, self._events_before = group.bytes, group.events
+
+    def on_refused(self, piece: Piece, sent: int) -> None:
+        """Go on from the log, after the piece of which so many bytes are on their way."""
+        if self.transport.closed:
+            return
+        if self._live:
+            self._leave_live()
+            self._observer.on_behind(self.names)
+        self.cursor = piece.upto
+        if sent < len(piece.data):
+            self.transport.queue(memoryview(piece.data)[sent:])
+
+    def on_blocked(self) -> None:
+        """Stop being live: the stream has written something else, which waits."""
+        if self._live:
+            self._leave_live()
+            self._observer.on_behind(self.names)
+
+    # Behind
+
+    def on_drained(self) -> None:
+        """Go on: the socket has taken everything."""
+        if not (self._live or self._queued or self._fetching):
+            self._queued = True
+            self._fanout.feed(self)
+
+    def step(self) -> bool:
+        """Send the next page; return whether there may be another right away."""
+        self._queued = False
+        transport = self.transport
+        if self._live or self._fetching or not transport.clear:
+            return False
+        page = self._group.page(self.cursor, self._fanout.sent, self._skipped, self._told)
+        if page is None:
+            self._fetching = asyncio.ensure_future(self._fetch())
+            return False
+        self.cursor = page.upto
+        if page.data:
+            self.stream.events += page.events
+            transport.transmit(page.data)
+        if not self.transport.clear:
+            return False
+        if self.cursor == self._fanout.sent:
+            self._go_live()
+            return False
+        self._queued = True
+        return True
+
+    async def _fetch(self) -> None:
+        """Send a page from the backend, and what is to be said before it."""
+        try:
+            async with self._fanout.reads:
+                frames, events, cursor = await self._read()
+            if frames:
+                self.transport.send(b"".join(frames))
+            self.stream.events += events
+            self.cursor = cursor
+        except StreamClosedError:
+            return
+        except BackendError as error:
+            # The stream stays open, and is kept alive; it goes on where it was when the log is back.
+            app_log.warning("%s: waiting, because %s", self.stream.description, error)
+            await asyncio.sleep(_RETRY * (1 + random.random()))
+        except Exception:
+            app_log.exception("%s: uncaught exception", self.stream.description)
+            self.stream.abort()
+            return
+        finally:
+            self._fetching = None
+        self.on_drained()
+
+    async def _read(self) -> tuple[list[bytes], int, int]:
+        fanout = self._fanout
+        epoch = fanout.backend.epoch
+        end = fanout.sent
+        lost: list[Event] = []
+        runs = []
+        for name in self.names:
+            after = max(self.cursor, self._skipped.get(name, 0))
+            page = await fanout.backend.read(name, after, max(4096, SIZE // len(self.names)))
+            if page.floor > max(after, self._told.get(name, 0)):
+                self._told = {**self._told, name: page.floor}
+                self._observer.on_gap(name, "expired")
+                lost.append(gap_event(name, "expired", epoch, after, page.floor))
+                shown = None if self._snapshot is None else await self._snapshot(name)
+                if shown is not None:
+                    # It shows what had happened by now at least, and nothing older may follow it.
+                    lost.append(shown)
+                    self._skipped = {**self._skipped, name: end}
+                    continue
+            if page.more:
+                end = min(end, page.records[-1].position)
+            runs.append(page.records)
+        records = [record for record in merged(runs) if record.position <= end]
+        frames = [record.frame for record in records]
+        if lost:
+            begin = records[0].position - 1 if records else end
+            frames = preface(lost, epoch, begin) + frames
+        return frames, len(frames), end
+
+    # The end
+
+    def on_end(self) -> None:
+        """Leave everything."""
+        if self._live:
+            self.settle()
+            self._live = False
+            self._group.discard(self)
+        if self._fetching is not None:
+            self._fetching.cancel()
+        self._fanout.exit(self._group)
+        self._observer.on_unsubscribe(self.names)
+        self._on_end(self)
