@@ -11,18 +11,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
 from tornado_sse.backends import Backend, open_backend
 from tornado_sse.beginning import STARTS, Beginning, begin, primer
 from tornado_sse.draining import drain
 from tornado_sse.encoder import encode_event
-from tornado_sse.errors import BrokerClosedError, SubscribeError
+from tornado_sse.errors import BackendError, BrokerClosedError, StreamClosedError, SubscribeError
 from tornado_sse.event import Event
 from tornado_sse.fanout import FanOut
 from tornado_sse.flow import TURN
 from tornado_sse.log import Retention
-from tornado_sse.observer import Observer, guarded
+from tornado_sse.observer import Observer, Stats, guarded
 from tornado_sse.reason import Reason
 from tornado_sse.record import Draft, Record, check_channel, format_id
 from tornado_sse.serializers import encode, get_serializer
@@ -83,8 +83,11 @@ class Broker:
         self._closed = False
         self._unpaced = 0
         self._subscribers: dict[Subscriber, None] = {}
+        # Streams that are about to be subscribers, with whose they are: they can be revoked already.
+        self._arriving: dict[Stream, object] = {}
         #: Who is told of what happens.
         self.observer = guarded(observer)
+        self.observer.on_broker(self)
 
     # Publishing
 
@@ -160,7 +163,7 @@ class Broker:
             time, or ``start`` is none of these.
         :raises BrokerClosedError: if the broker drains or has been closed.
         :raises BackendError: if the log can't be read.
-        :raises StreamClosedError: if the stream has ended.
+        :raises StreamClosedError: if the stream has ended, or its user has been revoked meanwhile.
         """
         names = tuple(dict.fromkeys(map(check_channel, channels)))
         if not 0 < len(names) <= _MOST_CHANNELS:
@@ -170,8 +173,9 @@ class Broker:
         if stream.follows:
             raise SubscribeError("a stream subscribes once; name all channels in one call")
         self._check_open()
-        stream.follows = True
         fanout = self._started()
+        stream.follows = True
+        self._arriving[stream] = user
         joined: list[str] = []
         try:
             await self._opened()
@@ -180,6 +184,8 @@ class Broker:
                 joined.append(name)
             beginning = await begin(names, stream.last_event_id, start, snapshot, fanout, self.observer)
             self._check_open()
+            if stream not in self._arriving:
+                raise StreamClosedError(Reason.REVOKED)
             stream.flush()
             subscriber = Subscriber(
                 stream,
@@ -198,6 +204,8 @@ class Broker:
             for name in joined:
                 fanout.leave(name)
             raise
+        finally:
+            self._arriving.pop(stream, None)
         self._subscribers[subscriber] = None
         subscriber.begin(self._first(stream, beginning))
 
@@ -224,10 +232,13 @@ class Broker:
         """
         if user is None:
             return 0  # None is nobody, not everybody
-        theirs = [subscriber for subscriber in self._subscribers if subscriber.user == user]
-        for subscriber in theirs:
-            subscriber.stream.revoke()
-        return len(theirs)
+        theirs = [subscriber.stream for subscriber in self._subscribers if subscriber.user == user]
+        arriving = [stream for stream, whose in self._arriving.items() if whose == user]
+        for stream in arriving:
+            del self._arriving[stream]
+        for stream in theirs + arriving:
+            stream.revoke()
+        return len(theirs) + len(arriving)
 
     @property
     def stats(self) -> Stats:
@@ -270,6 +281,12 @@ class Broker:
         """
         if not self._closed:
             self._closed = self._draining = True
+            if self._fanout is not None:
+                try:
+                    await self._backend.sync()
+                except BackendError:
+                    pass  # those who wait for an acknowledgement are told; others can't be
+                self._fanout.flush()
             for subscriber in list(self._subscribers):
                 subscriber.stream.expire(Reason.DRAINED)
             await self._backend.close()
@@ -317,21 +334,6 @@ class Broker:
 
     def _left(self, subscriber: Subscriber) -> None:
         del self._subscribers[subscriber]
-
-
-class Stats(NamedTuple):
-    """What goes on in a broker, in this process."""
-
-    #: Streams that follow channels.
-    subscribers: int
-    #: How many of them have not been sent everything.
-    behind: int
-    #: How many positions of the log the last of them is behind.
-    lag: int
-    #: Channels that are followed.
-    channels: int
-    #: How far the log has been told.
-    position: int
 
 
 class _Published:

@@ -146,6 +146,10 @@ class SSEHandler(RequestHandler):
             )
         except InvalidChannelError as error:
             raise HTTPError(400, "%s", error) from None
+        except StreamClosedError as error:
+            if self.stream.started or error.reason != Reason.REVOKED:
+                raise
+            raise HTTPError(403) from None  # the user was revoked meanwhile
         except BrokerError as error:
             raise HTTPError(503, "%s", error) from error
         period = self.stream.settings.reauthorize
@@ -181,7 +185,7 @@ class SSEHandler(RequestHandler):
         ``self.stream.reason`` says why the stream ended, or is None if it never started.
         """
 
-    async def get(self, *args: str, **kwargs: str) -> None:
+    async def get(self, *args: Any, **kwargs: Any) -> None:
         """Answer with the stream, if it may be had: 405, 403, 406, 204 or 503 otherwise."""
         if not self._negotiate():
             return
@@ -213,7 +217,7 @@ class SSEHandler(RequestHandler):
             self.set_status(refusal)
             self.finish()
 
-    async def post(self, *args: str, **kwargs: str) -> None:
+    async def post(self, *args: Any, **kwargs: Any) -> None:
         """Answer as `get` does, if ``sse_methods`` has ``"POST"``; the body is in ``self.request``."""
         await self.get(*args, **kwargs)
 
@@ -301,6 +305,7 @@ class SSEHandler(RequestHandler):
 
     def _connect(self) -> tuple[IOStream, bool]:
         if self._capacity.draining:
+            self.stream.observer.on_refuse(503)
             raise HTTPError(503)
         connection = self.request.connection
         if not hasattr(connection, "detach"):

@@ -105,6 +105,13 @@ class ChannelLog:
         if self.retention.age is not None:
             self._drop_before(now - self.retention.age, keep=0)
 
+    def clear(self, start: int) -> None:
+        """Begin anew: nothing is here, and the log is whole from ``start`` on."""
+        self.start = self.end = start
+        self._events = _Run()
+        self._keyed = _Run()
+        self._by_key = {}
+
     def read(self, after: int, upto: int, size: int) -> tuple[list[Record], bool]:
         """Return the events after one position and up to another, and whether ``size`` bytes left some out.
 

@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, Protocol
 
 from tornado.log import app_log
 
-__all__ = ["Observer", "guarded"]
+__all__ = ["Observed", "Observer", "Stats", "guarded"]
+
+
+class Stats(NamedTuple):
+    """What goes on in a broker, in this process."""
+
+    #: Streams that follow channels.
+    subscribers: int
+    #: How many of them have not been sent everything.
+    behind: int
+    #: How many positions of the log the last of them is behind.
+    lag: int
+    #: Channels that are followed.
+    channels: int
+    #: How far the log has been told.
+    position: int
+
+
+class Observed(Protocol):
+    """A `tornado_sse.Broker`, as an observer knows it."""
+
+    @property
+    def stats(self) -> Stats:
+        """What goes on in it now. It takes longer the more subscribers there are: for a scrape, not an event."""
 
 
 class Observer:
@@ -15,6 +38,9 @@ class Observer:
 
     An application's streams report to ``sse_observer``, by default to the one of its broker.
     """
+
+    def on_broker(self, broker: Observed) -> None:
+        """A broker has been made that reports here."""
 
     def on_open(self, description: str) -> None:
         """A stream has been opened."""
@@ -48,24 +74,27 @@ def guarded(observer: Observer | None) -> Observer:
     """Return an observer whose errors are logged, and are no trouble to what it observes."""
     if observer is None:
         return _NOBODY
-    return observer if isinstance(observer, _Guarded) else cast(Observer, _Guarded(observer))
+    return observer if isinstance(observer, _Guarded) else _Guarded(observer)
 
 
-class _Guarded:
+class _Guarded(Observer):
+    # Each stream may have one of its own, so it holds nothing but whom it guards.
+
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
 
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        method = getattr(self._observer, name)
 
-        def call(*arguments: Any) -> None:
-            try:
-                method(*arguments)
-            except Exception:
-                app_log.exception("Uncaught exception in %s() of %r", name, self._observer)
+def _guard(name: str) -> Callable[..., None]:
+    def call(self: _Guarded, *arguments: Any) -> None:
+        try:
+            getattr(self._observer, name)(*arguments)
+        except Exception:
+            app_log.exception("Uncaught exception in %s() of %r", name, self._observer)
 
-        setattr(self, name, call)
-        return call
+    return call
 
+
+for _name in [name for name in vars(Observer) if name.startswith("on_")]:
+    setattr(_Guarded, _name, _guard(_name))
 
 _NOBODY = Observer()

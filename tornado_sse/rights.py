@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from inspect import isawaitable
 
 from tornado.log import app_log
 from tornado.web import HTTPError
@@ -24,7 +25,7 @@ async def allowed(authorize: Authorize, channel: str) -> bool:
     :raises TypeError: if the answer is no bool. None, of a function that forgot to answer, is no permission.
     """
     answer = authorize(channel)
-    if not isinstance(answer, bool):
+    if isawaitable(answer):
         answer = await answer
     if not isinstance(answer, bool):
         raise TypeError(f"authorize({channel!r}) must return True or False, not {answer!r}")
@@ -50,8 +51,10 @@ class Rights:
         self.tick_slot: int | None = None
         self._ticker().schedule(self, self._delay())
 
-    def on_tick(self, now: float) -> float:
+    def on_tick(self, now: float) -> float | None:
         """Ask, unless the last question is still unanswered: then the answer took too long."""
+        if self._stream.ended:
+            return None
         if self._asking is None:
             self._asking = asyncio.ensure_future(self._ask())
         else:
@@ -66,18 +69,23 @@ class Rights:
             self._asking.cancel()
 
     async def _ask(self) -> None:
+        granted = False
         try:
-            for channel in self._channels:
-                if not await allowed(self._authorize, channel):
-                    self._stream.revoke()
-                    return
+            granted = await self._all_allowed()
         except HTTPError:
-            self._stream.revoke()
+            pass  # as good as a no
         except Exception:
             app_log.exception("%s: authorize() failed", self._stream.description)
-            self._stream.revoke()
         finally:
             self._asking = None
+            if not granted:  # a cancellation of what authorize() waits for is no yes either
+                self._stream.revoke()
+
+    async def _all_allowed(self) -> bool:
+        for channel in self._channels:
+            if not await allowed(self._authorize, channel):
+                return False
+        return True
 
     def _delay(self) -> float:
         return self._period * random.uniform(0.9, 1)

@@ -162,7 +162,7 @@ class Stream(Writer):
 
     def revoke(self) -> None:
         """End the stream so that nothing more of it is sent, not even what waits for a slow client."""
-        if self.closed or not self.started:
+        if self.ended or not self.started:
             return
         self._gathered = []
         self._gathered_size = 0

@@ -318,9 +318,10 @@ class Transport:
     def abort(self, reason: Reason = Reason.FAILED) -> None:
         """End the response as incomplete, at once; what is pending is lost."""
         if not self.ended:
-            if (reason is Reason.STALLED or not self.chunked) and (sock := self._iostream.socket) is not None:
-                # A reset: the kernel would keep megabytes for a reader that does not read, and without
-                # chunks an orderly close is how a complete body ends.
+            reset = reason in (Reason.STALLED, Reason.REVOKED) or not self.chunked
+            if reset and (sock := self._iostream.socket) is not None:
+                # A reset: the kernel would keep megabytes for a reader that does not read, and go on to send
+                # them; and without chunks an orderly close is how a complete body ends.
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _CLOSE_AT_ONCE)
             self._end(reason)
 

@@ -10,8 +10,8 @@ from statistics import median
 from typing import Final, NamedTuple
 
 from benchmarks.fanout.native import COMPILER, compiled
-from benchmarks.fanout.restart import Restart, restart
-from benchmarks.fanout.roster import FLOOR, HAND, OURS, Contender, Places, present
+from benchmarks.fanout.restart import MISSED, Restart, restart
+from benchmarks.fanout.roster import FLOOR, HAND, OURS, Contender, Places, is_durable, present
 from benchmarks.fanout.trial import Plan, Trial, run
 
 __all__ = ["Comparison", "Extent", "compare"]
@@ -38,8 +38,9 @@ class Extent(NamedTuple):
 class Comparison:
     """What was found, by a server's name and how many subscribers it had: one of each round."""
 
-    def __init__(self, extent: Extent) -> None:
+    def __init__(self, extent: Extent, *, is_durable: bool) -> None:
         self.extent = extent
+        self.is_durable = is_durable
         self.trials: dict[tuple[str, int], list[Trial]] = {}
         self.restarts: dict[tuple[str, int], list[Restart]] = {}
 
@@ -63,7 +64,7 @@ def compare(extent: Extent, peers_python: str, node_modules: Path) -> Comparison
     """Measure whoever is here. Servers take turns, in the other direction every other round."""
     if COMPILER is None:
         sys.exit("the load client is in C, and there is no C compiler: apt-get install gcc libc6-dev")
-    comparison = Comparison(extent)
+    comparison = Comparison(extent, is_durable=is_durable())
     with compiled() as native, tempfile.TemporaryDirectory() as folder:
         contenders = present(Places(native, peers_python, node_modules))
         for contender in contenders:
@@ -90,9 +91,12 @@ def _restart_all(
             continue
         for subscribers in comparison.extent.restarting:
             _tell(comparison.extent, number, f"{contender.name}, restarted with {subscribers:,} subscribers")
-            store = f"sqlite:///{folder}/{number}-{subscribers}.db" if contender.name == OURS else None
+            store, does = None, f"{contender.name}: accepted again"
+            if contender.name == OURS and comparison.is_durable:
+                store = f"sqlite:///{folder}/{number}-{subscribers}.db"
+                does = f"{contender.name}, SQLite: resumed, {MISSED} missed events each"
             found = restart(contender, native, subscribers, store)
-            comparison.restarts.setdefault((contender.name, subscribers), []).append(found)
+            comparison.restarts.setdefault((does, subscribers), []).append(found)
 
 
 def _tell(extent: Extent, number: int, what: str) -> None:

@@ -9,8 +9,6 @@ from statistics import median
 from typing import Any
 
 from benchmarks.fanout.comparison import Comparison
-from benchmarks.fanout.restart import MISSED
-from benchmarks.fanout.roster import OURS
 from benchmarks.fanout.trial import Trial
 from benchmarks.table import Cell, print_note, print_table
 
@@ -103,11 +101,10 @@ def _burst_cpu(trial: Trial) -> float:
 
 def _print_restarts(comparison: Comparison) -> None:
     rows: list[list[Cell]] = []
-    for (name, subscribers), found in sorted(comparison.restarts.items(), key=lambda item: item[0][1]):
-        does = f"SQLite, resume, {MISSED} missed events each" if name == OURS else "merely accepted"
+    for (does, subscribers), found in sorted(comparison.restarts.items(), key=lambda item: item[0][1]):
         back = median(restart.back for restart in found)
         cpu = median(restart.cpu for restart in found)
-        rows.append([f"{name}: {does}", subscribers, median(restart.down for restart in found), back, cpu])
+        rows.append([does, subscribers, median(restart.down for restart in found), back, cpu])
     columns = ("killed and started again", "subscribers", "down s", "all back s", "CPU µs each")
     print_table("Restart", columns, rows)
     print_note(

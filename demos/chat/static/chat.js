@@ -1,0 +1,153 @@
+// A room: lines come over an EventSource, and go by POST until the server has acknowledged them. Whatever others
+// have written is shown by textContent, as text.
+
+const $ = (id) => document.getElementById(id);
+const asked = new URLSearchParams(location.search).get("room") ?? "";
+const room = /^[A-Za-z0-9_.-]{1,50}$/.test(asked) ? asked : "lobby";
+const url = `rooms/${room}`;
+const RETRY = 1000;
+const MOST_LINES = 1000;
+
+document.title = `${room} · tornado-sse`;
+$("title").textContent = $("room").value = room;
+
+function make(tag, text, ...children) {
+  const element = document.createElement(tag);
+  element.append(text, ...children);
+  return element;
+}
+
+function element({ name, text, time }) {
+  const head = make("b", name);
+  head.style.setProperty("--hue", [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7));
+  const item = make("li", head, make("p", text));
+  if (time) {
+    const at = new Date(time * 1000);
+    head.after(make("time", at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })));
+    item.querySelector("time").dateTime = at.toISOString();
+  }
+  item.classList.toggle("mine", name === $("name").value);
+  return item;
+}
+
+function append(item) {
+  $("lines").append(item);
+  if ($("lines").children.length > MOST_LINES) $("lines").firstChild.remove();
+}
+
+// What has been said. A line that was sent again because its acknowledgement was lost is in the log twice, with
+// the same id: the first one counts, on every page.
+
+const shown = new Set();
+
+function show(event) {
+  lastId = event.lastEventId;
+  const line = JSON.parse(event.data);
+  if (shown.has(line.id)) return;
+  shown.add(line.id);
+  waiting.get(line.id)?.remove();
+  append(element(line));
+}
+
+function showGap(event) {
+  lastId = event.lastEventId;
+  const notice = make("li", "Some lines are missing");
+  notice.className = "notice";
+  append(notice);
+}
+
+// The stream. The browser reconnects by itself, and says which event was the last one; where it gives up (an
+// answer that is no stream) and where the page has closed it, the address says so.
+
+let source = null;
+let lastId = "";
+let timer = 0;
+
+function connect() {
+  source?.close();
+  clearTimeout(timer);
+  showState("connecting");
+  source = new EventSource(`${url}?last_event_id=${encodeURIComponent(lastId)}`);
+  source.onopen = () => showState("live");
+  source.onmessage = show;
+  source.addEventListener("gap", showGap);
+  source.onerror = () => {
+    showState("reconnecting");
+    if (source.readyState === EventSource.CLOSED) timer = setTimeout(connect, RETRY);
+  };
+}
+
+// A browser has six connections to a server, for all its tabs: one that nobody sees gives its own back.
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) return connect();
+  source.close();
+  clearTimeout(timer);
+});
+
+const STATES = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting" };
+
+function showState(state) {
+  document.body.dataset.state = state;
+  $("state").textContent = STATES[state];
+}
+
+// What is to be said: one line at a time, so that they stay in order, and each until there is an answer to it.
+
+const outbox = [];
+const waiting = new Map();
+let sending = false;
+
+async function send() {
+  if (sending) return;
+  sending = true;
+  for (; outbox.length; outbox.shift()) {
+    const line = outbox[0];
+    while (!shown.has(line.id)) {
+      const status = await post(line);
+      if (status >= 400 && status < 500) waiting.get(line.id).className = "refused";
+      if (status > 0 && status < 500) break;
+      await new Promise((resolve) => setTimeout(resolve, RETRY));
+    }
+  }
+  sending = false;
+}
+
+async function post(line) {
+  try {
+    const signal = AbortSignal.timeout(10 * RETRY);
+    return (await fetch(url, { method: "POST", body: new URLSearchParams(line), signal })).status;
+  } catch {
+    return 0;
+  }
+}
+
+/** An id that nobody else takes. crypto.randomUUID() is for secure origins alone, which a demo on a LAN is not. */
+const newId = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
+
+$("say").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const line = { id: newId(), name: $("name").value.trim(), text: $("text").value.trim() };
+  if (!line.name || !line.text) return;
+  waiting.set(line.id, element(line));
+  $("waiting").append(waiting.get(line.id));
+  $("text").value = "";
+  document.querySelector("main").scrollTop = 0; // its end: it is laid out from below
+  outbox.push(line);
+  send();
+});
+
+// A name, until somebody chooses a better one.
+
+$("name").value = stored() ?? `guest ${newId().slice(0, 3)}`;
+$("name").addEventListener("change", () => stored($("name").value.trim()));
+
+function stored(name) {
+  try {
+    if (name) localStorage.setItem("name", name);
+    return localStorage.getItem("name");
+  } catch {
+    return null; // storage may be denied; the name then lasts as long as the page
+  }
+}
+
+connect();
