@@ -1,6 +1,7 @@
 # Everything builds its own virtual environment in .venv; nothing needs root, Node or a service.
 #
 #   make demo    the live dashboard, on http://127.0.0.1:8888 (PORT=… for another port)
+#   make chat    chat rooms that outlive their server, with their lines in ./chat.db
 #   make test    all tests, with coverage (ARGS="-k handler" for some)
 #   make check   what must be clean before a commit: lint, types, tests
 #   make bench   the benchmarks (ARGS="--quick" for a first look)
@@ -11,13 +12,16 @@ BIN := $(VENV)/bin
 PLUGINS := $(wildcard plugins/*)
 PORT ?= 8888
 
-.PHONY: demo hello test lint types check bench clean
+.PHONY: demo hello chat test lint types check bench clean
 
 demo: $(VENV)/.demo
 	@exec $(BIN)/python -m demos.dashboard --port $(PORT)
 
 hello: $(VENV)/.demo
 	@exec $(BIN)/python -m demos.hello
+
+chat: $(VENV)/.demo
+	@exec $(BIN)/python -m demos.chat --port $(PORT)
 
 test: $(VENV)/.test
 	$(BIN)/coverage run -m pytest $(ARGS)

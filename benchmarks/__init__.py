@@ -1,7 +1,8 @@
 """What an event, a write and an idle stream cost, beside what they cost in Tornado by hand.
 
 Run it with ``python -m benchmarks``; ``--help`` tells the rest. It takes some two minutes, ``--quick`` a
-few seconds. Everything happens on 127.0.0.1, in processes that end with it.
+few seconds. Everything happens on 127.0.0.1, in processes that end with it. `.fanout` and `.growth` are run
+only if they are named: they take longer, and need Linux and a C compiler.
 
 ===============  =========================================================================
 `.table`         figures, aligned
@@ -13,6 +14,8 @@ few seconds. Everything happens on 127.0.0.1, in processes that end with it.
 `.encoder`       nanoseconds per event, without a socket
 `.writing`       CPU time per event written to one stream
 `.idle`          memory per stream that waits
+`.fanout`        publish once, to many: other servers and the floor beside it
+`.growth`        with subscribers, channels, and what a subscriber has missed
 ===============  =========================================================================
 
 How to read the figures: machines are noisy and differ, so what is compared takes turns with what it is

@@ -62,7 +62,7 @@ def main() -> int:
             measure_fanout(options)
         if "growth" in names:
             extent = growth.QUICK if quick else growth.FULL
-            growth.measure(extent._replace(rounds=options.rounds or extent.rounds), options.output)
+            growth.measure(extent._replace(rounds=options.rounds or extent.rounds), options.output, machine())
         if "writing" in names:
             writing.measure(options.rounds or (3 if quick else 9), events=5_000 if quick else 20_000)
         if "idle" in names:

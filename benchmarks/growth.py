@@ -15,10 +15,10 @@ from statistics import median
 from typing import Any, Final, NamedTuple
 
 from benchmarks.fanout.native import COMPILER, compiled
-from benchmarks.fanout.plot import canvas
-from benchmarks.fanout.roster import Contender, is_durable, ours
+from benchmarks.fanout.plot import canvas, scale
+from benchmarks.fanout.roster import Contender, ours
 from benchmarks.fanout.subscribers import Subscribers
-from benchmarks.fanout.trial import publish
+from benchmarks.fanout.trial import publish, publish_in_turns
 from benchmarks.table import Cell, print_note, print_table
 
 __all__ = ["FULL", "QUICK", "Extent", "measure"]
@@ -62,7 +62,7 @@ QUICK: Final = Extent(
 )
 
 
-def measure(extent: Extent, output: Path | None) -> None:
+def measure(extent: Extent, output: Path | None, machine: str) -> None:
     """Measure, print, and if there is a folder for output, write ``growth.json`` and ``growth.svg``."""
     if COMPILER is None:
         sys.exit("the load client is in C, and there is no C compiler: apt-get install gcc libc6-dev")
@@ -72,15 +72,13 @@ def measure(extent: Extent, output: Path | None) -> None:
             "deliveries": _repeat(extent, extent.subscribers, growing.deliver),
             "channels": _repeat(extent, extent.channels, growing.publish),
             "memory": _repeat(extent, extent.backlog, growing.resume),
+            "sqlite": _repeat(extent, extent.backlog, growing.resume_from_disk),
+            "acknowledged": _repeat(extent, tuple(_ACKNOWLEDGED), growing.acknowledge),
         }
-        if is_durable():
-            curves["sqlite"] = _repeat(extent, extent.backlog, growing.resume_from_disk)
-            curves["acknowledged"] = _repeat(extent, tuple(_ACKNOWLEDGED), growing.acknowledge)
     _print(curves, extent)
     if output is not None:
-        (output / "growth.json").write_text(
-            json.dumps({"extent": extent._asdict(), **curves}, indent=1) + "\n"
-        )
+        document = {"machine": machine, "extent": extent._asdict(), **curves}
+        (output / "growth.json").write_text(json.dumps(document, indent=1) + "\n")
         _draw(curves, output / "growth.svg")
 
 
@@ -98,8 +96,8 @@ class _Growing:
         events = max(20, extent.deliveries // subscribers)
         with self._contender.start() as server, Subscribers(self._native) as readers:
             readers.open(server.port, subscribers, primed=True)
-            publish(server, readers, "publish", 5, events=5)
-            return (publish(server, readers, "publish", events, events=events).cpu,)
+            publish_in_turns(server, readers, 5, subscribers)
+            return (publish_in_turns(server, readers, events, subscribers).cpu,)
 
     def publish(self, extent: Extent, channels: int) -> tuple[float, ...]:
         """Return the latency's median and 99th percentile in ms, and each channel's KB."""
@@ -108,7 +106,7 @@ class _Growing:
             server.ask("fill", channels - 1)  # and the one that is published to
             after = server.memory()
             readers.open(server.port, _HANDFUL, primed=True)
-            publish(server, readers, "publish", 5, events=5)
+            publish_in_turns(server, readers, 5, _HANDFUL)
             events = round(_RATE * extent.seconds)
             reading = publish(server, readers, "pace", _RATE, extent.seconds, events=events).reading
             return reading.p50, reading.p99, (after - before) / channels / 1024
@@ -173,7 +171,7 @@ def _print(curves: dict[str, Curve], extent: Extent) -> None:
     print_note(f"Each channel retains an event of 100 bytes. Latency is at {_RATE} events a second.")
     rows: list[list[Cell]] = []
     for where, label in _BACKLOGS.items():
-        for point, (milliseconds,) in curves.get(where, {}).items():
+        for point, (milliseconds,) in curves[where].items():
             rows.append([label, point, milliseconds, round(point / milliseconds * 1e3)])
     print_table(
         f"Growth: with the events that one subscriber has missed {rounds}",
@@ -183,12 +181,12 @@ def _print(curves: dict[str, Curve], extent: Extent) -> None:
     print_note(
         "From connecting to the last event. SQLite's server has just started: it has them on disk only."
     )
-    if "acknowledged" in curves:
-        print_table(
-            f"SQLite: publishes that have been acknowledged {rounds}",
-            ("publishers at once", "events/s"),
-            [[point, round(rate)] for point, (rate,) in curves["acknowledged"].items()],
-        )
+    print_table(
+        f"SQLite: publishes that have been acknowledged {rounds}",
+        ("publishers at once", "events/s"),
+        [[point, round(rate)] for point, (rate,) in curves["acknowledged"].items()],
+    )
+    print_note("Each publisher awaits the acknowledgement of an event before it publishes the next.")
 
 
 def _draw(curves: dict[str, Curve], path: Path) -> None:
@@ -196,20 +194,19 @@ def _draw(curves: dict[str, Curve], path: Path) -> None:
         return
     figure, (delivering, publishing, resuming) = drawing
     _line(delivering, curves["deliveries"], 0)
-    delivering.set(
-        title="Delivering", xlabel="subscribers", ylabel="server's CPU µs per delivery", xscale="log"
-    )
-    delivering.set_ylim(bottom=0)
+    delivering.set(title="Delivering", xlabel="subscribers", ylabel="server's CPU µs per delivery")
     _line(publishing, curves["channels"], 0, "median")
     _line(publishing, curves["channels"], 1, "99th percentile")
-    publishing.set(title="Publishing", xlabel="channels", ylabel="latency ms", xscale="log")
-    publishing.set_ylim(bottom=0)
+    publishing.set(title="Publishing", xlabel="channels", ylabel="latency ms")
     for where, label in _BACKLOGS.items():
-        if where in curves:
-            _line(resuming, curves[where], 0, label)
-    resuming.set(title="Resuming", xlabel="events missed", ylabel="ms", xscale="log", yscale="log")
-    publishing.legend(frameon=False)
-    resuming.legend(frameon=False)
+        _line(resuming, curves[where], 0, label)
+    resuming.set(title="Resuming", xlabel="events missed", ylabel="ms")
+    scale(resuming)
+    for axis in (delivering, publishing):
+        scale(axis, upright=False)
+        axis.set_ylim(bottom=0)
+    for axis in (publishing, resuming):
+        axis.legend(frameon=False)
     figure.savefig(path, metadata={"Date": None})
 
 

@@ -41,7 +41,7 @@ async def resume(connect: Connect, path: str, last_event_id: str | bytes) -> Con
 
 FOREIGN = [
     "42", "-1", "0", "$", ">", "+", "-", "*", "0-0-0", "18446744073709551616", "x" * 8000, '{"id":1}',
-    "1; DROP TABLE events", "' OR 1=1 --", "../../etc/passwd", "urn:uuid:0", "🦀", "\xff\xfe".encode("latin-1"),
+    "1; DROP TABLE events", "' OR 1=1 --", "../../etc/passwd", "urn:uuid:0", "🦀", b"\xff\xfe",
     "{epoch}", "{epoch}-", "{epoch}--1", "{epoch}-01", "{epoch}-+1", "{epoch}- 1", "{epoch}-1_0",
     "{epoch}-1.0", "{epoch}-0x1", "{epoch}-٣", "{epoch}-99999999999999999999999999", "{EPOCH}-3",
     "{epoch}-3,{epoch}-4", "{epoch}-3~",

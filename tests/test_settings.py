@@ -67,7 +67,13 @@ def test_equal_settings_are_one_object() -> None:
         ("retry", -1),
         ("retry", float("inf")),
         *(("max_buffer", bad) for bad in (0, -1, 1.5, None, True, "1 MB")),
-        *(("max_streams", bad) for bad in (-1, 1.5, True)),
+        *(
+            (name, bad)
+            for name in ("max_streams", "max_streams_per_address", "max_streams_per_user")
+            for bad in (-1, 1.5, True, "5")
+        ),
+        *(("primer", bad) for bad in (None, 0, 1, "no")),
+        *(("reauthorize", bad) for bad in (0, -1, "60", True, float("nan"))),
         *(
             ("keepalive_frame", bad)
             for bad in (
@@ -111,6 +117,11 @@ def test_what_makes_no_sense_is_refused_by_its_name(name: str, value: object) ->
     [
         ("retry", 0),
         ("max_streams", 0),
+        ("max_streams_per_address", 0),
+        ("max_streams_per_user", 1),
+        ("primer", False),
+        ("reauthorize", None),
+        ("reauthorize", 0.5),
         ("keepalive_frame", b": ping\n\n"),
         ("keepalive_frame", b":\r\n\r\n"),
         ("allowed_origins", "*"),
@@ -135,6 +146,27 @@ def test_a_misspelt_setting_is_not_ignored() -> None:
 
     with pytest.raises(SettingError, match="did you mean sse_max_age"):
         settings_of(Misspelt)
+
+
+def test_the_broker_and_the_observer_are_known_names_and_no_values_of_a_stream() -> None:
+    class Own(SSEHandler):
+        sse_broker = object()
+        sse_observer = object()
+
+    assert settings_of(SSEHandler, sse_broker=object(), sse_observer=object()) is settings_of(SSEHandler)
+    assert settings_of(Own) is settings_of(SSEHandler)
+    with pytest.raises(SettingError, match="did you mean sse_broker"):
+        settings_of(SSEHandler, sse_brokers=object())
+    with pytest.raises(SettingError, match="did you mean sse_observer"):
+        settings_of(SSEHandler, sse_observers=[object()])
+
+
+def test_a_limit_may_depend_on_the_request() -> None:
+    class Plans(SSEHandler):
+        def sse_max_streams_per_user(self) -> int:
+            return 10 if self.request.host == "here" else 1
+
+    assert settings_of(Plans).max_streams_per_user == 10
 
 
 def test_an_attribute_of_the_applications_own_may_have_the_prefix() -> None:

@@ -18,7 +18,9 @@ from tornado_sse import (
     BufferFullError,
     EncodeError,
     Event,
+    EventParser,
     InvalidEventError,
+    Observer,
     Reason,
     SerializerNotFoundError,
     Settings,
@@ -26,6 +28,7 @@ from tornado_sse import (
     Stream,
     StreamClosedError,
 )
+from tornado_sse.observer import guarded
 
 pytestmark = pytest.mark.gen_test
 
@@ -81,7 +84,7 @@ def opened(io_loop: IOLoop) -> Iterator[Open]:
             stack.callback(iostream.close)
             starts: list[int] = []
 
-            def connect() -> tuple[IOStream, bool]:
+            def connect(first: bytes) -> tuple[IOStream, bool]:
                 starts.append(1)
                 return iostream, False
 
@@ -654,7 +657,7 @@ async def test_after_the_end_what_would_send_raises(
 async def test_those_who_made_it_hear_of_the_end_once(opened: Open, logs: Logs) -> None:
     it = opened()
     ends: list[Reason | None] = []
-    it.stream.on_end = lambda: ends.append(it.stream.reason)
+    it.stream.on_end = lambda stream: ends.append(stream.reason)
     it.stream.write(1)
     it.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     it.peer.close()
@@ -729,7 +732,7 @@ async def test_a_transport_that_can_not_be_made_lets_go_of_its_connection(
 
 
 async def test_a_start_that_fails_may_be_tried_again(io_loop: IOLoop) -> None:
-    def connect() -> tuple[IOStream, bool]:
+    def connect(first: bytes) -> tuple[IOStream, bool]:
         raise SSEError("no")
 
     stream = Stream(connect, settings=Settings())
@@ -737,3 +740,127 @@ async def test_a_start_that_fails_may_be_tried_again(io_loop: IOLoop) -> None:
         with pytest.raises(SSEError, match="no"):
             stream.write(1)
     assert not stream.started
+
+
+# The ends that are not the application's
+
+
+async def test_expiry_may_say_when_to_come_back(opened: Open) -> None:
+    it = opened()
+    it.stream.write("last", serializer="text", flush=False)
+    await it.stream.expire(retry=2.5)
+    # A line on its own: no event to anybody, and in effect as soon as it is read.
+    assert it.read() == b"data: last\n\nretry: 2500\n"
+    parser = EventParser()
+    assert parse([b"data: last\n\nretry: 2500\n"], parser) == [Event("last", "message", "")]
+    assert parser.retry == 2500
+    assert it.stream.reason is Reason.EXPIRED
+
+
+async def test_expiry_has_a_reason_and_is_the_end_once(opened: Open) -> None:
+    it = opened()
+    it.stream.flush()
+    await it.stream.expire(Reason.DRAINED)
+    await it.stream.expire(Reason.EXPIRED, retry=1)
+    assert (it.read(), it.stream.reason) == (b"", Reason.DRAINED)
+
+
+async def test_the_last_word_needs_no_room(opened: Open) -> None:
+    it = opened(max_buffer=4096)
+    it.stuff()
+    await asyncio.sleep(0)
+    ended = it.stream.expire(Reason.DRAINED, retry=1)
+    arrived = bytearray()
+
+    async def read() -> None:
+        while not it.stream.ended:
+            arrived.extend(await it.now())
+
+    await asyncio.wait_for(asyncio.gather(ended, read()), DEADLINE)
+    arrived += it.read()
+    assert arrived.endswith(b"x\n\nretry: 1000\n")
+
+
+async def test_what_is_revoked_sends_nothing_more(opened: Open) -> None:
+    it = opened()
+    it.stream.write_text("before")
+    assert await it.now() == b"data: before\n\n"
+    it.stream.write_text("gathered, and not for this client any more")
+    it.stream.revoke()
+    assert it.stream.ended
+    assert (await it.now(), it.stream.reason) == (b"", Reason.REVOKED)
+    with pytest.raises(StreamClosedError, match="revoked"):
+        it.stream.write_text("after")
+    it.stream.revoke()
+
+
+@pytest.mark.parametrize("end", [lambda s: None, lambda s: s.close(), lambda s: s.expire()])
+async def test_what_waits_is_lost_when_it_is_revoked(opened: Open, end: Callable[[Stream], object]) -> None:
+    it = opened()
+    it.stuff()
+    end(it.stream)
+    assert not it.stream.ended
+    it.stream.revoke()
+    assert (it.stream.ended, it.stream.pending, it.stream.reason) == (True, 0, Reason.REVOKED)
+
+
+async def test_one_that_has_not_begun_can_not_be_revoked(opened: Open) -> None:
+    it = opened()
+    it.stream.revoke()
+    assert not it.stream.closed
+    it.stream.write_text("begun")
+    assert await it.now() == b"data: begun\n\n"
+
+
+# What its owner and its observer hear
+
+
+async def test_starting_is_done_once_and_not_after_the_end(opened: Open) -> None:
+    it = opened()
+    transport = it.stream.start()
+    assert it.stream.start() is transport
+    assert (it.starts, it.stream.started) == ([1], True)
+    never = opened()
+    never.stream.dismiss()
+    with pytest.raises(StreamClosedError, match="never started"):
+        never.stream.start()
+    assert never.starts == []
+
+
+async def test_the_owner_is_told_which_stream_has_ended(opened: Open) -> None:
+    streams = [opened().stream for _ in range(3)]
+    ended: list[Stream] = []
+    for stream in streams:
+        stream.on_end = ended.append
+        stream.flush()
+    streams[1].abort()
+    streams[0].close()
+    await until(lambda: len(ended) == 2)
+    assert ended == [streams[1], streams[0]]
+
+
+async def test_the_observer_is_called_when_it_opens_and_when_it_has_ended(opened: Open) -> None:
+    notes: list[tuple[object, ...]] = []
+
+    class Notes(Observer):
+        def on_open(self, *arguments: object) -> None:
+            notes.append(("open", *arguments))
+
+        def on_close(self, *arguments: object) -> None:
+            notes.append(("close", *arguments))
+
+    it = opened()
+    it.stream.observer = guarded(Notes())
+    it.stream.on_end = lambda stream: notes.append(("owner",))
+    it.stream.write("held", serializer="text", flush=False)
+    assert notes == []
+    it.stream.flush()
+    assert notes == [("open", "GET /test")]
+    it.stream.close()
+    assert len(notes) == 1, "never from within a call"
+    await until(lambda: len(notes) == 3)
+    (closed, description, reason, seconds, events, size), owner = notes[1:]
+    assert (closed, description, reason, events, size) == ("close", "GET /test", "closed", 1, 12)
+    assert isinstance(reason, str)
+    assert isinstance(seconds, float)
+    assert owner == ("owner",)

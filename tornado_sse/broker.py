@@ -21,7 +21,8 @@ from tornado_sse.errors import BackendError, BrokerClosedError, StreamClosedErro
 from tornado_sse.event import Event
 from tornado_sse.fanout import FanOut
 from tornado_sse.flow import TURN
-from tornado_sse.log import Retention
+from tornado_sse.group import page
+from tornado_sse.log import ChannelLog, Retention
 from tornado_sse.observer import Observer, Stats, guarded
 from tornado_sse.reason import Reason
 from tornado_sse.record import Draft, Record, check_channel, format_id
@@ -83,6 +84,7 @@ class Broker:
         self._closed = False
         self._unpaced = 0
         self._subscribers: dict[Subscriber, None] = {}
+        self._on_end = self._left  # one for all, rather than one made for each
         # Streams that are about to be subscribers, with whose they are: they can be revoked already.
         self._arriving: dict[Stream, object] = {}
         #: Who is told of what happens.
@@ -176,38 +178,44 @@ class Broker:
         fanout = self._started()
         stream.follows = True
         self._arriving[stream] = user
-        joined: list[str] = []
+        logs: list[ChannelLog] = []
         try:
             await self._opened()
             for name in names:
-                await fanout.join(name)
-                joined.append(name)
+                logs += [await fanout.join(name)]  # one after the other: those joined are left if one fails
             beginning = await begin(names, stream.last_event_id, start, snapshot, fanout, self.observer)
             self._check_open()
             if stream not in self._arriving:
                 raise StreamClosedError(Reason.REVOKED)
-            stream.flush()
+            skipped, told = beginning.skipped, beginning.told
+            cursor, first = beginning.cursor, self._first(stream, beginning)
+            # Most who come back lack little, and have it with the head of the response.
+            missed = page(names, logs, cursor, fanout.sent, chunked=False, skipped=skipped, told=told)
+            if missed is not None:
+                cursor, first = missed.upto, first + missed.data
+                stream.events += missed.events
             subscriber = Subscriber(
                 stream,
                 fanout,
                 self.observer,
                 names,
-                beginning.cursor,
-                skipped=beginning.skipped,
-                told=beginning.told,
+                cursor,
+                first,
+                skipped=skipped,
+                told=told,
                 snapshot=snapshot,
                 user=user,
-                on_end=self._left,
+                on_end=self._on_end,
             )
         except BaseException:
             stream.follows = False
-            for name in joined:
+            for name in names[: len(logs)]:
                 fanout.leave(name)
             raise
         finally:
             self._arriving.pop(stream, None)
-        self._subscribers[subscriber] = None
-        subscriber.begin(self._first(stream, beginning))
+        if not stream.ended:
+            self._subscribers[subscriber] = None
 
     def _first(self, stream: Stream, beginning: Beginning) -> bytes:
         """Return the first bytes of a subscriber's stream."""
@@ -333,7 +341,7 @@ class Broker:
             subscriber.stream.expire(Reason.FAILED)
 
     def _left(self, subscriber: Subscriber) -> None:
-        del self._subscribers[subscriber]
+        self._subscribers.pop(subscriber, None)
 
 
 class _Published:

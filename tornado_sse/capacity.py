@@ -29,12 +29,14 @@ _NOBODY: tuple[Hashable, ...] = ()
 class Capacity:
     """Knows an application's open streams; `Capacity.of` finds or makes it."""
 
-    __slots__ = ("__weakref__", "_by_holder", "_streams", "draining")
+    __slots__ = ("__weakref__", "_by_holder", "_streams", "draining", "on_end")
 
     def __init__(self) -> None:
         # With who is counted for each: the address, the user, where they are limited.
         self._streams: dict[Stream, tuple[Hashable, ...]] = {}
         self._by_holder: Counter[Hashable] = Counter()
+        #: `release`, for `Stream.on_end`: one for all, rather than one made for each.
+        self.on_end = self.release
         #: Whether no more streams are to be opened, because the process is about to end.
         self.draining = False
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
+from functools import partial
 from heapq import merge
 from operator import attrgetter
 from typing import Final, Protocol
@@ -19,7 +20,7 @@ from tornado_sse.piece import SIZE, Piece, pieces
 from tornado_sse.record import Record
 from tornado_sse.transport import Transport
 
-__all__ = ["Group", "Member", "merged"]
+__all__ = ["Group", "Member", "merged", "page"]
 
 _by_position: Final = attrgetter("position")
 
@@ -47,6 +48,38 @@ def merged(runs: Sequence[Sequence[Record]]) -> Sequence[Record]:
     if len(runs) <= 1:
         return runs[0] if runs else ()
     return list(merge(*runs, key=_by_position))
+
+
+def page(
+    names: Sequence[str],
+    logs: Sequence[ChannelLog],
+    after: int,
+    upto: int,
+    *,
+    chunked: bool,
+    skipped: Mapping[str, int] = _NONE,
+    told: Mapping[str, int] = _NONE,
+) -> Piece | None:
+    """Return the events of some channels after one position and not after another, or as many as fit a piece.
+
+    :arg skipped: by channel, up to where its events are left out.
+    :arg told: by channel, up to where the client knows that events may be missing.
+
+    Returns None if the logs in memory lack some.
+    """
+    end = upto
+    runs = []
+    for name, log in zip(names, logs, strict=True):
+        begin = max(after, skipped.get(name, 0))
+        if log.start > begin and log.start > told.get(name, 0):
+            return None
+        records, more = log.read(begin, upto, SIZE)
+        if more:
+            end = min(end, records[-1].position)
+        runs.append(records)
+    records = [record for record in merged(runs) if record.position <= end]
+    found = pieces(records, after, end, chunked=chunked)
+    return found[0] if found else Piece(b"", 0, after, end)
 
 
 class Group:
@@ -139,36 +172,16 @@ class Group:
         skipped: Mapping[str, int] = _NONE,
         told: Mapping[str, int] = _NONE,
     ) -> Piece | None:
-        """Return what comes after one position and not after another; None if the logs in memory lack some.
-
-        :arg skipped: by channel, up to where its events are left out.
-        :arg told: by channel, up to where the client knows that events may be missing.
+        """Return what comes after one position and not after another, as `page` does, but made once for all
+        who ask.
         """
+        read = partial(page, self.names, self.logs, after, upto, chunked=self.chunked)
         if skipped or told:
-            return self._read(after, upto, skipped, told)
+            return read(skipped=skipped, told=told)
         if upto != self._page_end or len(self._pages) == _MOST_PAGES:
             self._pages.clear()
             self._page_end = upto
-        page = self._pages.get(after)
-        if page is None:
-            page = self._read(after, upto, skipped, told)
-            if page is not None:
-                self._pages[after] = page
-        return page
-
-    def _read(
-        self, after: int, upto: int, skipped: Mapping[str, int], told: Mapping[str, int]
-    ) -> Piece | None:
-        end = upto
-        runs = []
-        for name, log in zip(self.names, self.logs, strict=True):
-            begin = max(after, skipped.get(name, 0))
-            if log.start > begin and log.start > told.get(name, 0):
-                return None
-            records, more = log.read(begin, upto, SIZE)
-            if more:
-                end = min(end, records[-1].position)
-            runs.append(records)
-        records = [record for record in merged(runs) if record.position <= end]
-        found = pieces(records, after, end, chunked=self.chunked)
-        return found[0] if found else Piece(b"", 0, after, end)
+        made = self._pages.get(after)
+        if made is None and (made := read()) is not None:
+            self._pages[after] = made
+        return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Hashable
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Literal, cast
@@ -303,7 +304,7 @@ class SSEHandler(RequestHandler):
         chosen = get_serializer(self.stream.settings.serializer)
         return Event(encode(chosen, shown), "snapshot", codec=chosen.codec)
 
-    def _connect(self) -> tuple[IOStream, bool]:
+    def _connect(self, first: bytes) -> tuple[IOStream, bool]:
         if self._capacity.draining:
             self.stream.observer.on_refuse(503)
             raise HTTPError(503)
@@ -322,6 +323,8 @@ class SSEHandler(RequestHandler):
         # Output transforms are compression, which holds back what it is given and, beside a secret in
         # the same response, gives it away (BREACH).
         self._transforms = []
+        if first:
+            self.write(first)
         self.flush()
         return self.detach(), chunked
 
@@ -361,7 +364,10 @@ class SSEHandler(RequestHandler):
                     self._break_cycles()  # as Tornado does after a response; it has not seen this one's end
             elif self._rights is None and not _overridden(self, "on_close"):
                 # Nobody needs the handler any more, and its request is most of what an idle stream costs.
-                stream.on_end = self._capacity.release
+                stream.on_end = self._capacity.on_end
+                # Its one reference to itself would leave it to the garbage collector, whose work grows with
+                # the number of streams. Whoever has kept the handler may still render templates.
+                self.ui["_tt_modules"].handler = weakref.proxy(self)
 
     def _is_usual_end(self, error: BaseException, task: asyncio.Task[Any]) -> bool:
         """Return whether an exception out of `open` is but the end of the stream arriving there."""

@@ -30,7 +30,7 @@ class Observed(Protocol):
 
     @property
     def stats(self) -> Stats:
-        """What goes on in it now. It takes longer the more subscribers there are: for a scrape, not an event."""
+        """What goes on in it now. All subscribers are looked at: it is for a scrape, not for each event."""
 
 
 class Observer:
@@ -74,7 +74,7 @@ def guarded(observer: Observer | None) -> Observer:
     """Return an observer whose errors are logged, and are no trouble to what it observes."""
     if observer is None:
         return _NOBODY
-    return observer if isinstance(observer, _Guarded) else _Guarded(observer)
+    return observer if observer is _NOBODY or isinstance(observer, _Guarded) else _Guarded(observer)
 
 
 class _Guarded(Observer):

@@ -107,19 +107,17 @@ class Settings:
         :raises SettingError: if one makes no sense, or a name with the prefix is no setting at all.
         """
         _check_names(handler)
-        values = []
-        for name in _NAMES:
-            value = _UNSET if names and name not in names else lookup(handler, name, _UNSET)
-            if not isinstance(value, str) and isinstance(value, Iterable) and not isinstance(value, bytes):
-                value = frozenset(value)
-            values.append(value)
-        return _shared(*values)
+        values = {name: lookup(handler, name) for name in _given(handler) if not names or name in names}
+        for name in _COLLECTIONS & values.keys():
+            if not isinstance(values[name], str) and isinstance(values[name], Iterable):
+                values[name] = frozenset(values[name])
+        return _shared(**values)
 
 
 def lookup(handler: RequestHandler, name: str, default: Any = None) -> Any:
     """Return what a handler, or else its application, has for a setting; the name is without its prefix."""
     key = _PREFIX + name
-    if hasattr(type(handler), key) or key in vars(handler):
+    if key in _of_class(type(handler)) or key in vars(handler):
         # Not getattr() with a default: it would take an AttributeError within a property for a setting that
         # is not there, and a limit would be gone without a word.
         value = getattr(handler, key)
@@ -127,20 +125,33 @@ def lookup(handler: RequestHandler, name: str, default: Any = None) -> Any:
     return handler.settings.get(key, default)
 
 
-_UNSET: Final[Any] = object()
+def _given(handler: RequestHandler) -> list[str]:
+    """Return the names of the settings that somebody has set."""
+    own, settings, class_ = vars(handler), handler.settings, _of_class(type(handler))
+    return [name for name, key in _KEY_OF.items() if key in class_ or key in settings or key in own]
+
+
+def _of_class(class_: type[RequestHandler]) -> frozenset[str]:
+    """Return the settings that a class has, which is asked for every request."""
+    found = _class_settings.get(class_)
+    if found is None:
+        found = _class_settings[class_] = frozenset(key for key in _KEYS if hasattr(class_, key))
+    return found
+
+
 _IS_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@A-Z]+").fullmatch
 _NAMES: Final = tuple(field.name for field in fields(Settings))
 # Those that are objects rather than values: a handler takes them as they are.
 _OBJECTS: Final = ("broker", "observer")
 _KEYS: Final = tuple(_PREFIX + name for name in _NAMES + _OBJECTS)
+_KEY_OF: Final = {name: _PREFIX + name for name in _NAMES}
+_COLLECTIONS: Final = {"allowed_origins", "methods"}
 
 
 @lru_cache(maxsize=256, typed=True)
-def _shared(*values: Any) -> Settings:
+def _shared(**values: Any) -> Settings:
     # Streams with equal settings share one object: it is checked once, and costs a stream nothing.
-    return Settings(
-        **{name: value for name, value in zip(_NAMES, values, strict=True) if value is not _UNSET}
-    )
+    return Settings(**values)
 
 
 def _error(name: str, reason: str, value: object) -> SettingError:
@@ -210,5 +221,6 @@ def _unknown(names: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield name, "".join(difflib.get_close_matches(name, _KEYS, 1, cutoff=0.75))
 
 
+_class_settings: weakref.WeakKeyDictionary[type[RequestHandler], frozenset[str]] = weakref.WeakKeyDictionary()
 _checked_applications: weakref.WeakSet[Application] = weakref.WeakSet()
 _checked_classes: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()

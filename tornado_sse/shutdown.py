@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Iterable
+from typing import Final
 
+from tornado.http1connection import HTTP1ServerConnection
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
@@ -15,10 +17,14 @@ from tornado_sse.draining import drain
 
 __all__ = ["drain_application", "serve_until_stopped"]
 
+# How often to look whether the last requests have been answered, in seconds.
+_STEP: Final = 0.02
+
 
 async def serve_until_stopped(
     server: HTTPServer,
     *,
+    application: Application | None = None,
     deadline: float = 10.0,
     signals: Iterable[int] = (signal.SIGTERM, signal.SIGINT),
 ) -> None:
@@ -30,15 +36,25 @@ async def serve_until_stopped(
 
         asyncio.run(main())
 
-    From the signal on new streams are refused (503, with Retry-After), those that are open end as complete
-    over the first half of the deadline, each with a reconnection time of its own, and then the server and the
-    application's ``sse_broker`` are closed. Ordinary requests are served until then. When this returns, the
-    process may end.
+    From the signal on new streams are refused (503, with Retry-After), and those that are open end as
+    complete over the first half of the deadline, each with a reconnection time of its own. Ordinary requests
+    are served until then. Then nobody may connect any more, the requests that have arrived are answered, and
+    the application's ``sse_broker`` and the server are closed. When this returns, the process may end.
 
     :arg server: what ``Application.listen()`` returns, or an `.HTTPServer` with an application.
+    :arg application: whose streams to end, where the server calls a router or a wrapper of the application's.
     :arg float deadline: how long it may take, in seconds; what is not through by then is cut.
     :arg signals: which signals stop it. A second one is the system's to act on: it ends the process.
+
+    :raises TypeError: if the server has no application of its own, and none is named.
     """
+    if application is None:
+        if not isinstance(server.request_callback, Application):
+            raise TypeError(
+                f"this server calls a {type(server.request_callback).__name__}: say which application's "
+                "streams are to be ended, as in serve_until_stopped(server, application=application)"
+            )
+        application = server.request_callback
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     numbers = tuple(signals)
@@ -49,11 +65,18 @@ async def serve_until_stopped(
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
-    application = server.request_callback
-    if isinstance(application, Application):
-        await drain_application(application, deadline)
-    server.stop()
-    await server.close_all_connections()
+    over = loop.time() + deadline
+    # A proxy or a browser would go on using its connections; each is closed with its next response.
+    server.conn_params.no_keep_alive = True
+    try:
+        await _end_streams(application, deadline)
+        server.stop()
+        while loop.time() < over and any(map(_answers, server._connections)):  # noqa: ASYNC110 - none tells
+            await asyncio.sleep(_STEP)
+        await _close_broker(application)
+    finally:
+        server.stop()
+        await server.close_all_connections()
 
 
 async def drain_application(application: Application, deadline: float = 10.0) -> None:
@@ -61,9 +84,23 @@ async def drain_application(application: Application, deadline: float = 10.0) ->
 
     For servers that have signals and an order of stopping of their own; see `serve_until_stopped`.
     """
+    await _end_streams(application, deadline)
+    await _close_broker(application)
+
+
+async def _end_streams(application: Application, deadline: float) -> None:
     capacity = Capacity.of(application)
     capacity.draining = True
     await drain(capacity.streams, deadline)
+
+
+async def _close_broker(application: Application) -> None:
     broker = application.settings.get("sse_broker")
     if isinstance(broker, Broker):
         await broker.close()
+
+
+def _answers(connection: HTTP1ServerConnection) -> bool:
+    # Tornado does not say which connections have a request that is being answered. One that has none waits
+    # for the next, and so does one whose request has not arrived whole.
+    return not connection.stream.reading()

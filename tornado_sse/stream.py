@@ -23,7 +23,7 @@ from tornado_sse.negotiation import FINAL
 from tornado_sse.observer import Observer, guarded
 from tornado_sse.reason import Reason
 from tornado_sse.settings import Settings
-from tornado_sse.transport import Transport
+from tornado_sse.transport import Transport, chunk
 from tornado_sse.writer import Writer
 
 __all__ = ["Stream", "within"]
@@ -68,7 +68,7 @@ class Stream(Writer):
 
     def __init__(
         self,
-        connect: Callable[[], tuple[IOStream, bool]],
+        connect: Callable[[bytes], tuple[IOStream, bool]],
         *,
         settings: Settings,
         last_event_id: str | None = None,
@@ -77,11 +77,12 @@ class Stream(Writer):
     ) -> None:
         """Make a stream that is not yet started.
 
-        :arg connect: writes the response head and returns the detached IOStream, and whether the body is
-            to be chunked. Called until it succeeds.
+        :arg connect: writes the response head, and the first bytes of the body that it is given (there may
+            be none), and returns the detached IOStream, and whether the body is chunked. Called until it
+            succeeds.
         """
         super().__init__(settings)
-        self._connect: Callable[[], tuple[IOStream, bool]] | None = connect
+        self._connect: Callable[[bytes], tuple[IOStream, bool]] | None = connect
         self._transport: Transport | None = None
         self._gathered: list[bytes] = []
         self._gathered_size = 0
@@ -293,10 +294,28 @@ class Stream(Writer):
         except StreamClosedError:
             pass  # the transport tells of the end by itself
 
-    def start(self) -> Transport:
-        """Send the response head, if that has not been done, and return the connection.
+    def begin(self, first: bytes) -> Transport:
+        """Send some first bytes, with the response head if that has not been done, and return the connection.
 
         For whoever sends on it directly, whole events at a time, as a broker does.
+
+        :raises StreamClosedError: if the stream has ended.
+        """
+        if self._transport is None and not self._gathered:
+            transport = self.start(first)  # in one send, which is felt when thousands come at once
+            if transport.closed:
+                raise StreamClosedError(transport.reason or Reason.CLOSED)
+        else:
+            self._flush()
+            transport = self.start()
+            if first:
+                transport.send(first)
+        return transport
+
+    def start(self, first: bytes = b"") -> Transport:
+        """Send the response head, if that has not been done, and return the connection.
+
+        :arg bytes first: what is sent with the head, whole events.
 
         :raises StreamClosedError: if the stream never started and won't.
         """
@@ -304,18 +323,19 @@ class Stream(Writer):
         if transport is None:
             if self._connect is None:
                 raise StreamClosedError("never started")
-            iostream, chunked = self._connect()
+            iostream, chunked = self._connect(first)
             try:
                 transport = Transport(
                     iostream,
                     chunked=chunked,
                     settings=self._settings,
                     on_end=self._ended,
-                    on_expiry=self.expire,
+                    on_expiry=None if self._settings.max_age is None else self.expire,
                 )
             except BaseException:
                 iostream.close()
                 raise
+            transport.bytes_sent = len(chunk(first) if first and chunked else first)
             self._transport = transport
             self._connect = None
             self._opened_at = time.monotonic()

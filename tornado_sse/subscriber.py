@@ -23,7 +23,6 @@ from tornado_sse.gap import gap_event
 from tornado_sse.group import merged
 from tornado_sse.observer import Observer
 from tornado_sse.piece import SIZE, Piece
-from tornado_sse.reason import Reason
 from tornado_sse.record import with_id
 from tornado_sse.stream import Stream
 
@@ -54,10 +53,13 @@ class Subscriber:
 
     :arg names: the channels, which the fan-out has joined. The subscriber leaves them at its end.
     :arg cursor: the client has all events up to this position.
+    :arg first: what is sent before any event of the log.
     :arg skipped: by channel, up to where its events are left out, as a snapshot has them.
     :arg told: by channel, up to where the client knows that events may be missing.
     :arg user: whose stream it is.
     :arg on_end: called with the subscriber at its end.
+
+    :raises StreamClosedError: if the stream has ended. Nothing has been left then.
     """
 
     __slots__ = (
@@ -72,6 +74,7 @@ class Subscriber:
         observer: Observer,
         names: tuple[str, ...],
         cursor: int,
+        first: bytes,
         *,
         skipped: Mapping[str, int] = _NONE,
         told: Mapping[str, int] = _NONE,
@@ -80,9 +83,7 @@ class Subscriber:
         on_end: Callable[[Subscriber], None],
     ) -> None:
         self.stream = stream
-        self.transport = stream.start()
-        if self.transport.closed:
-            raise StreamClosedError(self.transport.reason or Reason.CLOSED)
+        self.transport = stream.begin(first)
         #: The client has been sent all events up to here; not kept up to date while it is live.
         self.cursor = cursor
         #: Where the group keeps it while it is live.
@@ -103,6 +104,8 @@ class Subscriber:
         )
         self.transport.follower = self
         observer.on_subscribe(names)
+        if self.step():
+            fanout.feed(self)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -113,16 +116,6 @@ class Subscriber:
     def lag(self) -> int:
         """How many positions of the log the client is behind."""
         return 0 if self._live else self._fanout.sent - self.cursor
-
-    def begin(self, first: bytes) -> None:
-        """Send what is said first, and then what the client lacks.
-
-        :raises StreamClosedError: if the client is gone.
-        """
-        if first:
-            self.transport.send(first)
-        if self.step():
-            self._fanout.feed(self)
 
     # Live
 

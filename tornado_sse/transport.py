@@ -127,14 +127,13 @@ class Transport:
     def _start(self, now: float) -> None:
         try:
             self._tune()
-            # The head may still be on its way. An empty write is done when all before it are.
-            head = self._iostream.write(b"")
+            if self._iostream.writing():
+                # The head is still on its way. An empty write is done when all before it are.
+                self._outbox = Outbox(self._iostream, self._on_drained, self.lose)
+                self._outbox.follow(self._iostream.write(b""))
         except OSError as error:
             self.lose(error)
             return
-        if not head.done():
-            self._outbox = Outbox(self._iostream, self._on_drained, self.lose)
-            self._outbox.follow(head)
         self._listen()
         self._schedule(now)
 

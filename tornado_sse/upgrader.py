@@ -151,8 +151,8 @@ class _Answer(HTTPMessageDelegate):
         self.connection.write_headers(ResponseStartLine("HTTP/1.1", status, reason), self.headers)
         self.connection.finish()
 
-    def _connect(self) -> tuple[IOStream, bool]:
+    def _connect(self, first: bytes) -> tuple[IOStream, bool]:
         assert self.request is not None
         chunked = begin_head(self.request, self.headers)
-        self.connection.write_headers(ResponseStartLine("HTTP/1.1", 200, "OK"), self.headers)
+        self.connection.write_headers(ResponseStartLine("HTTP/1.1", 200, "OK"), self.headers, first or None)
         return self.connection.detach(), chunked

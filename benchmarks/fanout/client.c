@@ -1,7 +1,7 @@
 /* The subscribers: connections that read event streams and note when they got what.
  *
- * Commands come on standard input, one a line; each is answered by one line of JSON when it is fulfilled or
- * its SECONDS are over. The end of the input ends the program.
+ * Commands come on standard input, one a line; each is answered by one line of JSON when it is fulfilled, its
+ * SECONDS are over, or an event is missing. The end of the input ends the program.
  *
  *     open PORT COUNT WINDOW PRIMED EVENTS SECONDS PATH
  *         Open COUNT more connections, WINDOW of them at a time; if COUNT is 0, all that have ended, each with
@@ -52,7 +52,7 @@ struct goal {
 static struct subscriber **subscribers;
 static size_t count, next, window;
 static size_t heads, primed, full, ended; /* how many have got so far */
-static uint64_t deliveries, bytes, disorder;
+static uint64_t deliveries, reads, disorder;
 static int64_t began, headed_at, primed_at, first_stamp, last_delivery, cpu_began;
 static int64_t *latencies;
 static size_t capacity;
@@ -121,7 +121,7 @@ static void receive(struct subscriber *s, bool is_ending) {
         }
         int64_t now = clock_ns(CLOCK_MONOTONIC);
         bool was_head = s->stream.stage == HEAD;
-        bytes += got;
+        reads++;
         bool has_body = feed(&s->stream, buffer, got, now);
         if (was_head && s->stream.stage == BODY) heads++, headed_at = now;
         if (has_body && !s->primed) s->primed = true, primed++, primed_at = now;
@@ -167,11 +167,11 @@ static void answer(bool done) {
         if (subscribers[i]->events < least) least = subscribers[i]->events;
         if (subscribers[i]->events > most) most = subscribers[i]->events;
     }
-    qsort(latencies, deliveries, sizeof *latencies, ascending);
+    if (deliveries) qsort(latencies, deliveries, sizeof *latencies, ascending);
     printf("{\"done\": %s, \"connections\": %zu, \"heads\": %zu, \"least\": %u, \"most\": %u, \"disorder\": %" PRIu64
-           ", \"deliveries\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"wall\": %.6f, \"cpu\": %.6f, \"headed\": %.6f"
+           ", \"deliveries\": %" PRIu64 ", \"reads\": %" PRIu64 ", \"wall\": %.6f, \"cpu\": %.6f, \"headed\": %.6f"
            ", \"primed\": %.6f, \"span\": %.6f, \"p50\": %.4f, \"p90\": %.4f, \"p99\": %.4f, \"max\": %.4f}\n",
-           done ? "true" : "false", count, heads, least, most, disorder, deliveries, bytes, (now - began) / 1e9,
+           done ? "true" : "false", count, heads, least, most, disorder, deliveries, reads, (now - began) / 1e9,
            cpu / 1e9, (headed_at - began) / 1e9, (primed_at - began) / 1e9,
            (last_delivery - first_stamp) / 1e9, milliseconds(0.5), milliseconds(0.9), milliseconds(0.99),
            milliseconds(1));
@@ -185,7 +185,7 @@ static bool fulfilled(void) {
 }
 
 static void begin(struct goal wanted, double seconds) {
-    deliveries = bytes = disorder = full = first_stamp = last_delivery = headed_at = primed_at = 0;
+    deliveries = reads = disorder = full = first_stamp = last_delivery = headed_at = primed_at = 0;
     for (size_t i = 0; i < count; i++) subscribers[i]->events = 0;
     goal = wanted;
     goal.active = true;
@@ -234,7 +234,7 @@ int main(void) {
         while (goal.active && next < count && next - heads < window) open_next();
         if (goal.active && fulfilled()) answer(true);
         int64_t left = goal.active ? goal.deadline - clock_ns(CLOCK_MONOTONIC) : INT64_MAX;
-        if (left <= 0) answer(false);
+        if (left <= 0 || (goal.active && disorder)) answer(false);
         int many = epoll_wait(epoll, ready, 512, goal.active ? left / 1000000 + 1 : -1);
         for (int i = 0; i < many; i++) {
             if (ready[i].data.ptr) {

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from benchmarks.fanout.native import COMPILER, compiled
 from benchmarks.fanout.restart import MISSED, Restart, restart
-from benchmarks.fanout.roster import FLOOR, HAND, OURS, Contender, Places, is_durable, present
+from benchmarks.fanout.roster import FLOOR, HAND, OURS, Contender, Places, present
 from benchmarks.fanout.trial import Plan, Trial, run
 
 __all__ = ["Comparison", "Extent", "compare"]
@@ -38,9 +38,8 @@ class Extent(NamedTuple):
 class Comparison:
     """What was found, by a server's name and how many subscribers it had: one of each round."""
 
-    def __init__(self, extent: Extent, *, is_durable: bool) -> None:
+    def __init__(self, extent: Extent) -> None:
         self.extent = extent
-        self.is_durable = is_durable
         self.trials: dict[tuple[str, int], list[Trial]] = {}
         self.restarts: dict[tuple[str, int], list[Restart]] = {}
 
@@ -64,7 +63,7 @@ def compare(extent: Extent, peers_python: str, node_modules: Path) -> Comparison
     """Measure whoever is here. Servers take turns, in the other direction every other round."""
     if COMPILER is None:
         sys.exit("the load client is in C, and there is no C compiler: apt-get install gcc libc6-dev")
-    comparison = Comparison(extent, is_durable=is_durable())
+    comparison = Comparison(extent)
     with compiled() as native, tempfile.TemporaryDirectory() as folder:
         contenders = present(Places(native, peers_python, node_modules))
         for contender in contenders:
@@ -91,10 +90,11 @@ def _restart_all(
             continue
         for subscribers in comparison.extent.restarting:
             _tell(comparison.extent, number, f"{contender.name}, restarted with {subscribers:,} subscribers")
-            store, does = None, f"{contender.name}: accepted again"
-            if contender.name == OURS and comparison.is_durable:
+            if contender.name == OURS:
                 store = f"sqlite:///{folder}/{number}-{subscribers}.db"
                 does = f"{contender.name}, SQLite: resumed, {MISSED} missed events each"
+            else:
+                store, does = None, f"{contender.name}: merely accepted"
             found = restart(contender, native, subscribers, store)
             comparison.restarts.setdefault((does, subscribers), []).append(found)
 

@@ -20,12 +20,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LIFETIME = 900, BACKLOG = 1024, DATA = 100, MOST = 1 << 16 };
+enum { LIFETIME = 900, BACKLOG = 1024, PAUSE = 5000, DATA = 100, MOST = 1 << 16 };
 
 static const char HEAD[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 static int sockets[MOST];
-static size_t count;
+static size_t accepted;
 
 static int64_t now(void) {
     struct timespec time;
@@ -61,12 +61,12 @@ static void publish(int64_t number) {
     int size = snprintf(event, sizeof event, "id: 0123456789ab-%" PRId64 "\ndata: @%020" PRId64 "#%010" PRId64 "%s\n\n",
                         ++position, now(), number, padding + stamped);
     size = snprintf(chunk, sizeof chunk, "%x\r\n%s\r\n", size, event);
-    for (size_t i = 0; i < count; i++) send_all(sockets[i], chunk, size);
+    for (size_t i = 0; i < accepted; i++) send_all(sockets[i], chunk, size);
 }
 
 static void command(const char *text) {
-    int64_t many;
-    double rate, seconds;
+    int64_t count, many;
+    double rate, seconds, paused = 0;
     if (sscanf(text, "pace %lf %lf", &rate, &seconds) == 2) {
         int64_t start = now();
         for (int64_t number = 0; number < rate * seconds; number++) {
@@ -74,19 +74,25 @@ static void command(const char *text) {
             if (left > 0) usleep(left / 1000);
             publish(number);
         }
-    } else if (sscanf(text, "publish %" SCNd64, &many) == 1 || sscanf(text, "burst %" SCNd64, &many) == 1) {
-        for (int64_t number = 0; number < many; number++) publish(number);
+    } else if (sscanf(text, "publish %" SCNd64 " %" SCNd64, &count, &many) == 2) {
+        for (int64_t number = 0; number < count; number++) {
+            publish(number);
+            if (number % many != many - 1) continue;
+            int64_t start = now();
+            usleep(PAUSE);
+            paused += (now() - start) / 1e9;
+        }
     } else if (strncmp(text, "collect", 7)) {
         errno = EINVAL, fail("a command is not known");
     }
-    puts("{\"done\": true}");
+    printf("{\"done\": true, \"paused\": %.6f}\n", paused);
 }
 
 static void greet(int fd) {
     char request[4096];
     ssize_t size = recv(fd, request, sizeof request, MSG_DONTWAIT);
     if (size > 0) send_all(fd, HEAD, sizeof HEAD - 1);
-    if (size > 0 && count < MOST) sockets[count++] = fd;
+    if (size > 0 && accepted < MOST) sockets[accepted++] = fd;
 }
 
 static int listen_on(unsigned port) {
@@ -122,10 +128,10 @@ int main(int argc, char **argv) {
                 input[size] = 0;
                 command(input);
             } else if (fd == listener) {
-                int accepted = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
-                struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.fd = accepted};
-                setsockopt(accepted, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-                if (accepted < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, accepted, &event)) fail("accept");
+                int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+                struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.fd = peer};
+                setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+                if (peer < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, peer, &event)) fail("accept");
             } else {
                 greet(fd);
             }

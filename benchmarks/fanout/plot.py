@@ -8,7 +8,7 @@ from typing import Any, Final
 from benchmarks.fanout.comparison import Comparison
 from benchmarks.fanout.roster import FLOOR, OURS
 
-__all__ = ["canvas", "draw"]
+__all__ = ["canvas", "draw", "scale"]
 
 _GREY: Final = "0.55"
 
@@ -32,6 +32,17 @@ def canvas(panels: int) -> tuple[Any, Any] | None:
     return figure, axes
 
 
+def scale(axis: Any, *, upright: bool = True) -> None:
+    """Make an axis logarithmic, with numbers as people write them; the upright one only if asked for."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    for each, steps in ((axis.xaxis, (1,)), (axis.yaxis, (1, 2, 5)))[: 1 + upright]:
+        each.axes.set(**{f"{each.axis_name}scale": "log"})
+        each.set_major_locator(LogLocator(subs=steps))
+        each.set_major_formatter(StrMethodFormatter("{x:,g}"))
+        each.set_minor_formatter(NullFormatter())
+
+
 def draw(comparison: Comparison, path: Path) -> None:
     """Write an SVG: CPU time for each delivery, and latency, over the number of subscribers."""
     if (drawing := canvas(2)) is None:
@@ -41,9 +52,11 @@ def draw(comparison: Comparison, path: Path) -> None:
     for name in comparison.names:
         style = _style(name)
         cpu = [comparison.median(name, number, lambda trial: trial.turns.cpu) for number in numbers]
-        left.loglog(numbers, cpu, label=name, **style)
+        left.plot(numbers, cpu, label=name, **style)
         p99 = [comparison.median(name, number, lambda trial: trial.paced.reading.p99) for number in numbers]
-        right.loglog(numbers, p99, **style)
+        right.plot(numbers, p99, **style)
+    scale(left)
+    scale(right)
     left.set(title="Server's CPU per delivery", xlabel="subscribers", ylabel="µs")
     right.set(title="Latency, 99th percentile, ten events a second", xlabel="subscribers", ylabel="ms")
     figure.legend(loc="outside lower center", ncols=4, frameon=False)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from benchmarks.fanout.program import Server
-from tornado_sse import BackendNotFoundError, Broker
 
-__all__ = ["FLOOR", "HAND", "OURS", "Contender", "Places", "is_durable", "ours", "present"]
+__all__ = ["FLOOR", "HAND", "OURS", "Contender", "Places", "ours", "present"]
 
 OURS: Final = "tornado-sse"
 FLOOR: Final = "C send() loop (the floor)"
@@ -51,17 +49,6 @@ class Contender(NamedTuple):
 def ours() -> Contender:
     """Return what this is about. After its port it takes a broker's URL."""
     return Contender(OURS, _module(sys.executable, "ours"), primed=True)
-
-
-def is_durable() -> bool:
-    """Return whether a broker can be kept in SQLite; say so if not."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            Broker(f"sqlite:///{folder}/log.db")
-        except BackendNotFoundError as error:
-            print(f"without SQLite: {error}")
-            return False
-    return True
 
 
 def present(places: Places) -> list[Contender]:

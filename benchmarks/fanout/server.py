@@ -6,7 +6,8 @@ it does what it reads on standard input, a command a line, and answers each with
 done. The end of the input ends it.
 
 ==================  =======================================================================
-publish COUNT       so many events, the event loop has a turn after each
+publish COUNT MANY  so many events, the event loop has a turn after each, and after so many of
+                    them a pause; the answer says how long these were: ``paused``, in seconds
 burst COUNT         so many events in one turn
 pace RATE SECONDS   so many events a second
 collect             free what is garbage
@@ -28,7 +29,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-__all__ = ["CHANNEL", "PATH", "Publisher", "compose", "follow", "listen", "obey"]
+__all__ = ["CHANNEL", "PATH", "Publisher", "compose", "follow", "listen", "obey", "pause"]
 
 #: Where the stream is that everybody reads.
 CHANNEL: Final = "news"
@@ -43,6 +44,9 @@ _LIFETIME: Final = 900
 
 _SIZE: Final = 100
 
+# In seconds.
+_PAUSE: Final = 0.005
+
 
 def compose(number: int) -> str:
     """Return an event's data, 100 bytes: when it was published, and its number. The client reads both."""
@@ -53,6 +57,17 @@ def listen() -> socket.socket:
     """Listen on the port that the command line names."""
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 0
     return socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
+
+
+async def pause() -> float:
+    """Let the readers come up; return how many seconds that took.
+
+    On a loopback a reader that lags behind makes sending cheaper: the kernel need not wake it, and puts
+    what is sent together. Who sends fast would then be rewarded for a slow reader.
+    """
+    start = time.perf_counter()
+    await asyncio.sleep(_PAUSE)
+    return time.perf_counter() - start
 
 
 class Publisher:
@@ -71,12 +86,16 @@ class Publisher:
             "collect": self._collect,
         }
 
-    async def _publish_in_turns(self, count: str) -> None:
+    async def _publish_in_turns(self, count: str, many: str) -> dict[str, object]:
         published = None
+        paused = 0.0
         for number in range(int(count)):
             published = self._publish(compose(number))
             await asyncio.sleep(0)
+            if number % int(many) == int(many) - 1:
+                paused += await pause()
         await _settled(published)
+        return {"paused": paused}
 
     async def _publish_in_one_turn(self, count: str) -> None:
         published = None

@@ -21,11 +21,13 @@ _PATIENCE: Final = 100
 class Reading(NamedTuple):
     """What all subscribers have got, by their own account.
 
-    Times are in seconds, latencies in milliseconds. ``headed`` and ``primed`` are when the last response had
-    its head, and some of its body; ``span`` is from the first event's publishing to the last delivery.
+    ``reads`` is how often something was received. Times are in seconds, latencies in milliseconds.
+    ``headed`` and ``primed`` are when the last response had its head, and some of its body; ``span`` is from
+    the first event's publishing to the last delivery.
     """
 
     deliveries: int
+    reads: int
     wall: float
     cpu: float
     headed: float

@@ -9,10 +9,14 @@ from benchmarks.fanout.program import Server
 from benchmarks.fanout.roster import Contender
 from benchmarks.fanout.subscribers import Reading, Subscribers
 
-__all__ = ["Fanout", "Plan", "Trial", "run"]
+__all__ = ["AT_ONCE", "Fanout", "Plan", "Trial", "publish", "publish_in_turns", "run"]
 
 # Of an event's path through a server, the first few times are not like the others.
 _WARM_UP: Final = 5
+
+
+#: So many deliveries follow upon each other without a pause.
+AT_ONCE: Final = 2_000
 
 
 class Plan(NamedTuple):
@@ -31,15 +35,24 @@ class Plan(NamedTuple):
 
 
 class Fanout(NamedTuple):
-    """What publishing cost: the server's CPU µs for each delivery, and what the readers say."""
+    """What publishing cost: the server's CPU µs for each delivery, and what the readers say.
+
+    :ivar paused: for how many seconds nothing was published, on purpose.
+    """
 
     cpu: float
+    paused: float
     reading: Reading
 
     @property
     def rate(self) -> float:
-        """Deliveries a second."""
-        return self.reading.deliveries / self.reading.span
+        """Deliveries a second, without the pauses."""
+        return self.reading.deliveries / (self.reading.span - self.paused)
+
+    @property
+    def gathered(self) -> float:
+        """How many events came at once, on average."""
+        return self.reading.deliveries / self.reading.reads
 
     @property
     def reader_cpu(self) -> float:
@@ -76,17 +89,22 @@ def run(contender: Contender, native: Path, subscribers: int, plan: Plan, burst:
         opened = readers.open(server.port, subscribers - few, primed=contender.primed)
         after = server.memory()
         events = max(plan.events, plan.deliveries // subscribers)
-        publish(server, readers, "publish", _WARM_UP, events=_WARM_UP)
+        publish_in_turns(server, readers, _WARM_UP, subscribers)
         return Trial(
             server.version,
             memory=(after - before) / (subscribers - few),
             accepted=(subscribers - few) / opened.headed,
-            turns=publish(server, readers, "publish", events, events=events),
+            turns=publish_in_turns(server, readers, events, subscribers),
             paced=publish(
                 server, readers, "pace", plan.rate, plan.seconds, events=round(plan.rate * plan.seconds)
             ),
             burst=publish(server, readers, "burst", burst, events=burst) if burst else None,
         )
+
+
+def publish_in_turns(server: Server, readers: Subscribers, events: int, subscribers: int) -> Fanout:
+    """Have so many events published, each in a turn of its own, with a pause now and then."""
+    return publish(server, readers, "publish", events, max(1, AT_ONCE // subscribers), events=events)
 
 
 def publish(server: Server, readers: Subscribers, *command: object, events: int) -> Fanout:
@@ -95,6 +113,6 @@ def publish(server: Server, readers: Subscribers, *command: object, events: int)
     cpu = server.cpu()
     server.tell(*command)
     reading = readers.finish(events)
-    server.receive()
+    paused = server.receive().get("paused", 0.0)
     cpu = server.cpu() - cpu
-    return Fanout(cpu / reading.deliveries * 1e6, reading)
+    return Fanout(cpu / reading.deliveries * 1e6, paused, reading)

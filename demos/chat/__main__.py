@@ -34,7 +34,7 @@ class Room(SSEHandler):
     def prepare(self) -> None:
         """Refuse what another site's page asks for in the name of its visitor."""
         host, headers = self.request.host, self.request.headers
-        # Browsers tell the origin alone where there is no TLS (but on localhost); other programs tell neither.
+        # Without TLS, but on localhost, browsers tell the origin alone; other programs tell nothing.
         origin, site = headers.get("Origin", f"http://{host}"), headers.get("Sec-Fetch-Site", "none")
         if origin.partition("://")[2] != host or site not in ("none", "same-origin"):
             raise HTTPError(403)

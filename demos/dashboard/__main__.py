@@ -7,17 +7,18 @@ import asyncio
 import errno
 import logging
 import os
-import signal
 import socket
 import sys
 
 import tornado.httpserver
 import tornado.netutil
 
+from tornado_sse import Broker, Retention, serve_until_stopped
+
 try:
     from demos.dashboard.app import make_app
-    from demos.dashboard.collector import Collector
-    from demos.dashboard.logtail import LogTail
+    from demos.dashboard.collector import KEEP, Collector
+    from demos.dashboard.logs import LogPublisher
 except ModuleNotFoundError as error:
     sys.exit(f"the dashboard needs {error.name}; install it with: pip install 'tornado-sse[demo]'")
 
@@ -52,20 +53,15 @@ def port_number(text: str) -> int:
 
 async def serve(sockets: list[socket.socket], url: str) -> None:
     """Serve until SIGINT or SIGTERM, then end every stream cleanly, so that its page reconnects."""
-    tail, collector = LogTail(), Collector()
-    logging.basicConfig(level=logging.INFO, handlers=[tail, logging.StreamHandler()])
-    server = tornado.httpserver.HTTPServer(make_app(collector, tail))
+    # Whoever opens the page is sent what is kept: all that the page shows, however old.
+    broker = Broker(retention=Retention(events=KEEP, age=None))
+    collector = Collector(broker)
+    logging.basicConfig(level=logging.INFO, handlers=[LogPublisher(broker), logging.StreamHandler()])
+    server = tornado.httpserver.HTTPServer(make_app(broker, collector))
     server.add_sockets(sockets)
-
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     print(url, flush=True)
-    await stop.wait()
-
-    server.stop()
+    await serve_until_stopped(server, deadline=2)
     await collector.close()
-    await server.close_all_connections()
 
 
 if __name__ == "__main__":

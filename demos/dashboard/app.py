@@ -8,8 +8,8 @@ import tornado.web
 from bokeh.settings import settings as bokeh_settings
 
 import tornado_sse
-from demos.dashboard.collector import Collector
-from demos.dashboard.logtail import LogTail
+from demos.dashboard.collector import READINGS, Collector
+from demos.dashboard.logs import LOG
 
 __all__ = ["make_app"]
 
@@ -50,24 +50,9 @@ class Live(tornado_sse.SSEHandler):
     sse_retry = 1.0
 
     async def open(self) -> None:
-        """Send what has been, then a batch with each new reading."""
-        collector: Collector = self.settings["collector"]
-        tail: LogTail = self.settings["tail"]
-        stream, seen, line = self.stream, 0, 0
-        async with stream:
-            with collector.watching():
-                await stream.write(collector.facts, event="facts")
-                while await collector.after(seen):
-                    # Gathered, and sent in one piece. What a write returns is for flow control, and the
-                    # flush waits for all of them: a slow reader gets fewer batches, not a longer queue.
-                    lines, line = tail.after(line)
-                    for text in lines:
-                        stream.write(text, serializer="text", event="log", flush=False)
-                    samples, seen = collector.samples(seen), collector.number
-                    stream.write(samples, serializer="msgpack", event="samples", flush=False)
-                    stream.write(collector.image, serializer="binary", event="heatmap", flush=False)
-                    stream.write(collector.record, event="system", flush=False)
-                    await stream.flush()
+        """Send all that is kept, or to a page that comes back what it lacks, and then what comes."""
+        await self.subscribe(READINGS, LOG, start="earliest")
+        self.settings["collector"].start()
 
 
 class Asset(tornado.web.StaticFileHandler):
@@ -89,7 +74,7 @@ class NotFound(tornado.web.ErrorHandler):
     set_default_headers = Asset.set_default_headers
 
 
-def make_app(collector: Collector, tail: LogTail) -> tornado.web.Application:
+def make_app(broker: tornado_sse.Broker, collector: Collector) -> tornado.web.Application:
     """Return the application: a stream, the files of the page, and the three scripts it is built on."""
     return tornado.web.Application(
         [
@@ -100,6 +85,6 @@ def make_app(collector: Collector, tail: LogTail) -> tornado.web.Application:
         ],
         default_handler_class=NotFound,
         default_handler_args={"status_code": 404},
+        sse_broker=broker,
         collector=collector,
-        tail=tail,
     )

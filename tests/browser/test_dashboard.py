@@ -8,7 +8,6 @@ from __future__ import annotations
 import http.client
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -17,17 +16,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
-from tests.support import SECOND
+from tests.browser.program import PATIENCE, ROOT, Program
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).parents[2]
 ARTIFACTS = Path(os.environ.get("TORNADO_SSE_ARTIFACTS", ROOT / "artifacts")) / "dashboard"
-PATIENCE = 20 * SECOND
 
 DEVICES: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1440, "height": 900}},
@@ -58,59 +55,14 @@ DRAWN = """() => {
 }"""
 
 
-class Dashboard:
-    """``python -m demos.dashboard`` in a process."""
-
-    def __init__(self, stderr: Path, port: int = 0) -> None:
-        self._stderr = stderr
-        command = [sys.executable, "-W", "error", "-m", "demos.dashboard", "--port", str(port)]
-        with stderr.open("w") as file:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=file, text=True)
-        assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
-        self.url = self.process.stdout.readline().strip() if ready else ""
-        if not self.url:
-            self.process.kill()
-            self.process.wait()
-            pytest.fail(f"the dashboard did not start: {stderr.read_text()}")
-        self.port = int(self.url.rstrip("/").rpartition(":")[2])
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> str:
-        """Stop it, expect a clean end, and return what it wrote to stderr."""
-        if self.process.returncode is None:
-            self.process.send_signal(number)
-            try:
-                self.process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-                pytest.fail("the dashboard did not stop")
-            assert self.process.stdout is not None
-            self.process.stdout.close()
-        written = self.written()
-        assert self.process.returncode == 0, written
-        assert "Traceback" not in written, written
-        return written
-
-    def written(self) -> str:
-        """Return what it has written to stderr so far."""
-        return self._stderr.read_text()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.stop()
-
-
 @pytest.fixture
-def start(tmp_path: Path) -> Callable[..., Dashboard]:
+def start(tmp_path: Path) -> Callable[..., Program]:
     """``start(port=0)`` starts a dashboard."""
-    return lambda port=0: Dashboard(tmp_path / "stderr.txt", port)
+    return lambda port=0: Program(tmp_path / "stderr.txt", "demos.dashboard", "--port", str(port))
 
 
 @pytest.fixture
-def dashboard(start: Callable[..., Dashboard]) -> Iterator[Dashboard]:
+def dashboard(start: Callable[..., Program]) -> Iterator[Program]:
     """A running dashboard."""
     with start() as dashboard:
         yield dashboard
@@ -288,7 +240,7 @@ def test_every_answer_carries_the_policy(path: str, dashboard: Any) -> None:
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_the_page_survives_a_restart(start: Callable[..., Dashboard], open_page: Any) -> None:
+def test_the_page_survives_a_restart(start: Callable[..., Program], open_page: Any) -> None:
     page = open_page()
     with start() as dashboard:
         page.goto(dashboard.url)
@@ -301,12 +253,15 @@ def test_the_page_survives_a_restart(start: Callable[..., Dashboard], open_page:
         wait_for_state(page, "Live")
         wait_for_all_kinds(page)
         assert page.locator("#notice").is_hidden()
+        # It is another log, so the page has begun anew.
+        page.locator("#log li").filter(has_text="collecting every").wait_for()
+        assert page.locator("#log li").filter(has_text="collecting every").count() == 1
     for complaint in page.complaints.take():
         assert re.search(r"ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|failed: .*/live", complaint)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_cleanly(number: signal.Signals, start: Callable[..., Dashboard]) -> None:
+def test_a_signal_ends_it_cleanly(number: signal.Signals, start: Callable[..., Program]) -> None:
     dashboard = start()
     # With a stream open, in full swing.
     with urllib.request.urlopen(f"{dashboard.url}live", timeout=PATIENCE) as answer:

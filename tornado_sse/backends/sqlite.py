@@ -35,9 +35,9 @@ from functools import lru_cache
 from itertools import islice
 from typing import Final, TypeVar
 
-from tornado_sse.backends import sqlite_log as queries
 from tornado_sse.backends.base import Backend, Listener, Page, RetentionOf
 from tornado_sse.backends.sqlite_file import Durability, explained, renew_epoch
+from tornado_sse.backends.sqlite_log import Head, read_page, read_state, read_tail
 from tornado_sse.backends.sqlite_reader import Anew, Reader
 from tornado_sse.backends.sqlite_writer import Writer
 from tornado_sse.errors import BackendError, SettingError
@@ -163,13 +163,13 @@ class SQLiteBackend(Backend):
         """Read events of a channel, as the file has them."""
         await self._opened()
         upto = self.position
-        return Page(*await self._ask(lambda db, head: queries.page(db, head, channel, after, upto, size)))
+        return Page(*await self._ask(lambda db, head: read_page(db, head, channel, after, upto, size)))
 
     async def state(self, channel: str) -> Sequence[Record]:
         """Return the latest event of every key of a channel."""
         await self._opened()
         upto = self.position
-        return await self._ask(lambda db, head: queries.state(db, head, channel, upto))
+        return await self._ask(lambda db, head: read_state(db, head, channel, upto))
 
     async def close(self) -> None:
         """Commit what has been appended, and close the file."""
@@ -248,7 +248,7 @@ class SQLiteBackend(Backend):
             epoch = None
             while epoch != self.epoch:
                 epoch = self.epoch
-                tail = await self._ask(lambda db, head: queries.tail(db, head, channel, limit))
+                tail = await self._ask(lambda db, head: read_tail(db, head, channel, limit))
                 await self.sync()
         except BaseException:
             if self.followed.get(channel) is following:
@@ -266,7 +266,7 @@ class SQLiteBackend(Backend):
         following.log = log
         return log
 
-    async def _ask(self, question: Callable[[sqlite3.Connection, queries.Head], _T]) -> _T:
+    async def _ask(self, question: Callable[[sqlite3.Connection, Head], _T]) -> _T:
         """Return the answer to a question about the log as it was told."""
         epoch = self.epoch
         for _ in range(2):

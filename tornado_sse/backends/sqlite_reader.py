@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from tornado_sse.backends.sqlite_file import identity, open_reader
-from tornado_sse.backends.sqlite_log import Head, head
+from tornado_sse.backends.sqlite_log import Head, read_head
 
 __all__ = ["Anew", "Reader"]
 
@@ -47,7 +47,7 @@ class Reader:
             self._identity = found
         try:
             self._db.execute("BEGIN")
-            now = head(self._db)
+            now = read_head(self._db)
             if now.epoch != epoch:
                 raise Anew
             return question(self._db, now)

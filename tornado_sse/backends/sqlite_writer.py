@@ -27,8 +27,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from tornado_sse.backends import sqlite_log as log
 from tornado_sse.backends.sqlite_file import Durability, explained, identity, open_log, write_epoch
+from tornado_sse.backends.sqlite_log import (
+    Head,
+    append_events,
+    follow_only,
+    read_head,
+    read_lost,
+    read_news,
+)
+from tornado_sse.backends.sqlite_retention import Sweeper
 from tornado_sse.errors import BackendError
 from tornado_sse.log import Retention
 from tornado_sse.record import Draft, Record, with_id
@@ -45,17 +53,11 @@ _MOST_BYTES: Final = 8 * 1024 * 1024
 # How many events of others are handed to the event loop at a time.
 _AT_ONCE: Final = 500
 
-# How many channels are looked through for what is too old at a time, and how many seconds pass between two
-# rounds through all of them: at least so many, and so many times as long as the round took.
-_SWEPT: Final = 200
-_ROUND: Final = 1.0
-_REST: Final = 100
+# How often to try to open the file while nobody asks, and how long to wait for requests, in seconds.
+_PATIENCE: Final = 1.0
 
 # Of a connection that is new; SQLite's data versions are positive.
 _UNKNOWN: Final = -1
-
-
-_KEEP: Final = Retention(None, None, None, None)
 
 
 class Request(NamedTuple):
@@ -123,8 +125,8 @@ class Writer(threading.Thread):
         self._version = _UNKNOWN
         self._time = 0
         self._followed: frozenset[str] | None = None
-        self._swept = ""
-        self._next_sweep = self._next_try = self._round_took = 0.0
+        self._sweeper = Sweeper(retention)
+        self._next_try = 0.0
         self._ending = False
 
     # On the event loop
@@ -156,7 +158,7 @@ class Writer(threading.Thread):
                 others = [request for request in requests if request.draft is None]
                 if appends:
                     self._attempt(self._append, appends)
-                if others or not appends or time.monotonic() >= self._next_sweep:
+                if others or not appends or time.monotonic() >= self._sweeper.next:
                     self._attempt(self._look, others)
         finally:
             self._let_go()
@@ -165,9 +167,9 @@ class Writer(threading.Thread):
         """Wait for requests, but no longer than until there is something else to do."""
         requests: list[Request] = []
         size = 0
-        wait = POLL if self._owner.followed else max(0.0, self._next_sweep - time.monotonic())
+        wait = POLL if self._owner.followed else max(0.0, self._sweeper.next - time.monotonic())
         try:
-            request = self._requests.get(timeout=min(wait, _ROUND))
+            request = self._requests.get(timeout=min(wait, _PATIENCE))
             while True:
                 if request.future is None:
                     self._ending = True
@@ -189,7 +191,7 @@ class Writer(threading.Thread):
             with explained(self._path, self._timeout):
                 action(self._opened(), requests)
         except Exception as error:
-            self._next_try = time.monotonic() + _ROUND
+            self._next_try = time.monotonic() + _PATIENCE
             self._recover(error)
             if not isinstance(error, BackendError):
                 error = BackendError("sqlite", f"an unexpected {type(error).__name__}: {error}")
@@ -239,7 +241,7 @@ class Writer(threading.Thread):
         head = self._begin(db, "BEGIN IMMEDIATE")
         self._tell(db, head)
         time = self._now(head)
-        log.append(db, head._replace(time=time), drafts, self._retention)
+        append_events(db, head._replace(time=time), drafts, self._retention)
         db.execute("COMMIT")
         first = head.position + 1
         self._seen = head.position + len(drafts)
@@ -265,13 +267,15 @@ class Writer(threading.Thread):
             self._version = version
             if requests:
                 self._post(_resolve, [request.future for request in requests])
-        if time.monotonic() >= self._next_sweep:
-            self._sweep(db)
+        if time.monotonic() >= self._sweeper.next:
+            ended = self._sweeper.sweep(db, self._now(read_head(db)))
+            if ended and self._owner.followed:
+                self._post(self._owner.on_time, self._time / 1e6)
 
-    def _begin(self, db: sqlite3.Connection, statement: str) -> log.Head:
+    def _begin(self, db: sqlite3.Connection, statement: str) -> Head:
         """Begin a transaction, and return the log's head; see whether it is still the same log."""
         db.execute(statement)
-        head = log.head(db)
+        head = read_head(db)
         if head.epoch == self._epoch and head.position >= self._seen:
             return head
         if head.epoch in ("", self._epoch):
@@ -279,32 +283,32 @@ class Writer(threading.Thread):
             # taken away.
             db.execute("ROLLBACK")
             db.execute("BEGIN IMMEDIATE")
-            if log.head(db).epoch == head.epoch:
+            if read_head(db).epoch == head.epoch:
                 write_epoch(db)
             db.execute("COMMIT")
             db.execute(statement)
-            head = log.head(db)
+            head = read_head(db)
         self._epoch, self._seen = head.epoch, head.position
         self._post(self._owner.on_begun, head.epoch, head.position)
         return head
 
-    def _tell(self, db: sqlite3.Connection, head: log.Head) -> None:
+    def _tell(self, db: sqlite3.Connection, head: Head) -> None:
         """Tell what others have written up to here."""
         if head.position == self._seen:
             return
         followed = frozenset(self._owner.followed)
         if followed != self._followed:
-            log.follow_only(db, followed, self._followed)
+            follow_only(db, followed, self._followed)
             self._followed = followed
         if followed:
-            floors = log.lost(db, head, self._seen)
+            floors = read_lost(db, head, self._seen)
             if floors:
                 self._post(self._owner.on_lost, floors)
-            records = log.news(db, head, self._seen, _AT_ONCE)
+            records = read_news(db, head, self._seen, _AT_ONCE)
             while len(records) == _AT_ONCE:
                 self._seen = records[-1].position
                 self._post(self._owner.on_news, records, self._seen)
-                records = log.news(db, head, self._seen, _AT_ONCE)
+                records = read_news(db, head, self._seen, _AT_ONCE)
         else:
             records = []
         self._seen = head.position
@@ -312,28 +316,10 @@ class Writer(threading.Thread):
 
     # Time
 
-    def _now(self, head: log.Head) -> int:
+    def _now(self, head: Head) -> int:
         """Return the time in microseconds. A clock that is set back stands still until it has caught up."""
         self._time = max(self._time, head.time, round(self._clock() * 1e6))
         return self._time
-
-    def _sweep(self, db: sqlite3.Connection) -> None:
-        began = time.monotonic()
-        self._next_sweep = began + POLL
-        now = self._now(log.head(db))
-        self._swept = log.sweep(db, self._swept, _SWEPT, now, self._leniently)
-        self._round_took += time.monotonic() - began
-        if not self._swept:
-            self._next_sweep = began + max(_ROUND, _REST * self._round_took)
-            self._round_took = 0.0
-            if self._owner.followed:
-                self._post(self._owner.on_time, self._time / 1e6)
-
-    def _leniently(self, channel: str) -> Retention:
-        try:
-            return self._retention(channel)
-        except Exception:
-            return _KEEP  # who appends to the channel is told; the other channels must not suffer
 
 
 def _acknowledge(

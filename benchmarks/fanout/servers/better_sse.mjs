@@ -12,6 +12,7 @@ import { setImmediate, setTimeout } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 
 const LIFETIME = 900_000;
+const PAUSE = 5;
 const [port, modules] = process.argv.slice(2);
 const home = join(modules, "better-sse");
 const { version, exports } = JSON.parse(readFileSync(join(home, "package.json"), "utf8"));
@@ -32,11 +33,18 @@ function publish(number) {
 }
 
 const commands = {
-  async publish(count) {
+  async publish(count, many) {
+    let paused = 0;
     for (let number = 0; number < count; number++) {
       publish(number);
       await setImmediate();
+      if (number % many === many - 1) {
+        const start = performance.now();
+        await setTimeout(PAUSE);
+        paused += (performance.now() - start) / 1000;
+      }
     }
+    return { paused };
   },
   async burst(count) {
     for (let number = 0; number < count; number++) publish(number);
@@ -57,8 +65,8 @@ server.listen({ port, host: "127.0.0.1", backlog: 1024 }, async () => {
   say({ port: server.address().port, pid: process.pid, version: `better-sse ${version}, Node ${process.version}` });
   for await (const line of createInterface({ input: process.stdin })) {
     const [name, ...words] = line.split(" ");
-    await commands[name](...words.map(Number));
-    say({ done: true });
+    const answer = await commands[name](...words.map(Number));
+    say({ done: true, ...answer });
   }
   process.exit(0);
 });

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from benchmarks.fanout.server import CHANNEL, Publisher, compose, follow, listen
+from benchmarks.fanout.server import CHANNEL, Publisher, compose, follow, listen, pause
 
 _CONFIGURATION: Final = """\
 load_module {modules}/ngx_nchan_module.so;
@@ -77,9 +77,13 @@ class _Publisher(Publisher):
         self.commands["publish"] = self._publish_one_by_one
         del self.commands["burst"]
 
-    async def _publish_one_by_one(self, count: str) -> None:
+    async def _publish_one_by_one(self, count: str, many: str) -> dict[str, object]:
+        paused = 0.0
         for number in range(int(count)):
             await self._connection.publish(compose(number))
+            if number % int(many) == int(many) - 1:
+                paused += await pause()
+        return {"paused": paused}
 
 
 def _write_configuration(folder: Path, port: int, modules: str) -> Path:

@@ -17,7 +17,7 @@ function make(tag, text, ...children) {
   return element;
 }
 
-function element({ name, text, time }) {
+function itemOf({ name, text, time }) {
   const head = make("b", name);
   head.style.setProperty("--hue", [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7));
   const item = make("li", head, make("p", text));
@@ -46,7 +46,7 @@ function show(event) {
   if (shown.has(line.id)) return;
   shown.add(line.id);
   waiting.get(line.id)?.remove();
-  append(element(line));
+  append(itemOf(line));
 }
 
 function showGap(event) {
@@ -128,7 +128,7 @@ $("say").addEventListener("submit", (event) => {
   event.preventDefault();
   const line = { id: newId(), name: $("name").value.trim(), text: $("text").value.trim() };
   if (!line.name || !line.text) return;
-  waiting.set(line.id, element(line));
+  waiting.set(line.id, itemOf(line));
   $("waiting").append(waiting.get(line.id));
   $("text").value = "";
   document.querySelector("main").scrollTop = 0; // its end: it is laid out from below

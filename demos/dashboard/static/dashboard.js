@@ -20,7 +20,7 @@ function make(tag, className, ...children) {
 // What is on the stream. An EventSource doesn't tell the codec, so the page knows it by the event's type.
 
 const KINDS = {
-  samples: { codec: "msgpack", serializer: "msgpack", carries: "arrays of numbers", show: showSamples },
+  samples: { codec: "msgpack", serializer: "msgpack", carries: "rows of numbers", show: showSample },
   heatmap: { codec: "binary", serializer: "binary", carries: "a PNG image", show: showHeatmap },
   system: { codec: "json", serializer: "json", carries: "records", show: showSystem },
   log: { codec: null, serializer: "text", carries: "log lines", show: showLog },
@@ -31,11 +31,12 @@ let facts = { columns: [], cores: 1, keep: 300, interval: 1, booted: NaN };
 
 function receive(event) {
   const { codec, show } = KINDS[event.type];
-  meters[event.type].count(frameSize(event.type, codec, event.data));
+  meters[event.type].count(frameSize(event.type, event.lastEventId, codec, event.data));
   show(decode(codec, event.data));
 }
 
-// Facts: what does not change, and the sign that a stream has begun and its history follows.
+// Facts: what does not change. They come first, and only to a page that is sent all that is kept: one that has
+// just been opened, or whose id the server no longer knows. So what the page still has goes.
 
 function showFacts(value) {
   facts = value;
@@ -53,19 +54,16 @@ function showUptime() {
   $("facts").textContent = `${facts.system} · ${cores} · up ${duration(Date.now() / 1000 - facts.booted)}`;
 }
 
-// Samples: a row of 32-bit floats for each second, kept as one array per column.
+// Samples: a row of numbers for each second, its time and then facts.columns; kept as one array per column.
 
 const past = {
   columns: { time: [] },
   clear() {
     this.columns = Object.fromEntries(["time", ...facts.columns].map((name) => [name, []]));
   },
-  append(times, values) {
-    const names = facts.columns;
-    for (let row = 0; row < times.length; row++) {
-      this.columns.time.push(times[row] * 1000);
-      names.forEach((name, i) => this.columns[name].push(values[row * names.length + i]));
-    }
+  append([time, ...values]) {
+    this.columns.time.push(time * 1000);
+    facts.columns.forEach((name, i) => this.columns[name].push(values[i]));
     for (const column of Object.values(this.columns)) column.splice(0, column.length - facts.keep);
   },
   last(name) {
@@ -73,10 +71,16 @@ const past = {
   },
 };
 
-function showSamples({ times, values }) {
-  past.append(new Float64Array(times.buffer), new Float32Array(values.buffer));
-  for (const tile of tiles) tile.show();
-  for (const panel of charts) panel.show();
+let drawing = 0;
+
+function showSample(row) {
+  past.append(row);
+  // Hundreds come at once when the page opens; they are drawn once.
+  drawing ||= requestAnimationFrame(() => {
+    drawing = 0;
+    for (const tile of tiles) tile.show();
+    for (const panel of charts) panel.show();
+  });
 }
 
 // Tiles: the figures of this moment.
@@ -309,7 +313,7 @@ meters.facts = meters.system;
 const wireRows = Object.entries(KINDS)
   .filter(([, { serializer }]) => serializer)
   .map(([kind, { serializer, carries }]) => {
-    const call = make("code", "", serializer === "json" ? "write(…)" : `write(…, serializer="${serializer}")`);
+    const call = make("code", "", serializer === "json" ? "publish(…)" : `publish(…, serializer="${serializer}")`);
     const name = make("th", "", make("i", `dot ${serializer}`), make("span", "what", make("b", "", kind), ` ${carries}`), call);
     name.scope = "row";
     const [events, speed, total] = [make("td", "num", "–"), make("td", "num", "–"), make("td", "num", "–")];

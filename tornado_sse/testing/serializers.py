@@ -1,4 +1,4 @@
-"""For the tests of those who use or extend this package."""
+"""The contract of a serializer, as a check."""
 
 from __future__ import annotations
 
