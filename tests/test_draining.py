@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Callable
 from typing import ClassVar
@@ -87,15 +88,14 @@ async def test_the_ends_are_spread(serve: Serve, connect: Connect, app: tornado.
     assert sum(turns) >= 4
 
 
-async def test_nobody_is_told_to_come_back_before_it_is_over(
+async def test_nobody_is_told_to_come_back_before_all_have_been_told(
     serve: Serve, connect: Connect, app: tornado.web.Application
 ) -> None:
     class Hasty(Idle):
         sse_retry = 0.02
 
-    serve(Hasty, Idle)
+    serve(Hasty)
     clients = await several(connect, "/hasty", 20)
-    _, stalled = await a_stalled_client(connect, app)
     loop = asyncio.get_running_loop()
     back = []
 
@@ -104,11 +104,35 @@ async def test_nobody_is_told_to_come_back_before_it_is_over(
         back.append(loop.time() + told(it)[-1])
 
     readers = [asyncio.ensure_future(ended(it)) for it in clients]
-    over = loop.time() + 0.6
-    await drain(Capacity.of(app).streams, 0.6)
-    assert stalled.reason is Reason.DRAINED
+    over = loop.time() + 0.25
+    await drain(Capacity.of(app).streams, 0.5)
     await asyncio.gather(*readers)
     assert min(back) >= over
+
+
+async def test_it_is_said_when_all_have_been_told_and_only_slow_ones_are_left(
+    serve: Serve, connect: Connect, app: tornado.web.Application
+) -> None:
+    serve(Idle)
+    clients = await several(connect, "/idle", 5)
+    slow, stream = await a_stalled_client(connect, app)
+    told_at = []
+
+    def all_told() -> None:
+        told_at.append([(each.closed, each.ended) for each in streams if each is not stream])
+
+    streams = Capacity.of(app).streams
+    draining = asyncio.ensure_future(drain(streams, math.inf, all_told))
+    await until(lambda: told_at)
+    assert told_at == [[(True, True)] * 5]
+    assert (stream.closed, stream.ended, draining.done()) == (True, False, False)
+    slow.reset()
+    await draining
+    for it in clients:
+        await it.rest()
+        assert told(it)[0] < 4, "nobody waits for the slow one"
+    await drain([], 3600, all_told)
+    assert len(told_at) == 2
 
 
 async def test_the_time_told_goes_by_the_setting(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import tornado.web
@@ -13,7 +15,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from tests.chaos import ChaoticReader, finish
-from tests.support import Logs
+from tests.support import DEADLINE, Connection, Logs, until
 from tornado_sse import Broker, Retention, SSEHandler
 
 EVERYTHING = Retention(events=None, bytes=None, age=None)
@@ -96,3 +98,154 @@ async def test_every_event_once_and_in_order_whatever_happens_to_the_readers(see
     # The test is worth what it did: many cuts, and some readers that had an id before their first event.
     assert sum(reader.connections for reader in readers) > 1_000
     assert broker.stats.subscribers == 0
+
+
+# Over the death of the server
+
+SERVER = """
+import asyncio, sys
+import tornado.web
+from tornado.httpserver import HTTPServer
+from tornado_sse import Broker, Retention, SSEHandler
+
+class Follow(SSEHandler):
+    async def open(self, channels):
+        await self.subscribe(*channels.split("+"))
+
+class Publish(tornado.web.RequestHandler):
+    async def post(self, channel):
+        text = self.request.body.decode()
+        self.write(await self.settings["sse_broker"].publish(channel, text, serializer="text"))
+
+async def main():
+    broker = Broker(sys.argv[1], retention=Retention(events=None, bytes=None))
+    routes = [("/publish/([^/]+)", Publish), ("/([^/]+)", Follow)]
+    app = tornado.web.Application(routes, sse_broker=broker, log_function=lambda handler: None)
+    HTTPServer(app).listen(int(sys.argv[2]), "127.0.0.1")
+    print("serving", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+class Server:
+    """A server in a process of its own, which can be killed."""
+
+    def __init__(self, url: str, port: int) -> None:
+        self.url = url
+        self.port = port
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", SERVER, self.url, str(self.port), stdout=asyncio.subprocess.PIPE
+        )
+        assert self.process.stdout is not None
+        line = await asyncio.wait_for(self.process.stdout.readline(), 3 * DEADLINE)
+        assert line == b"serving\n", line
+
+    async def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        await self.process.wait()
+
+
+class Publisher:
+    """Publishes one event after the other. What is not acknowledged may be in the log or not."""
+
+    def __init__(self, address: tuple[str, int], channel: str, name: str) -> None:
+        self.address = address
+        self.channel = channel
+        self.name = name
+        self.acknowledged: list[tuple[int, str, str]] = []
+        self.attempted: set[str] = set()
+        self.number = 0
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._publish()
+            except (OSError, asyncio.IncompleteReadError):
+                await asyncio.sleep(0.01)  # nobody listens: a server that is being restarted
+
+    async def _publish(self) -> None:
+        connection = await Connection.open(*self.address)
+        try:
+            while True:
+                self.number += 1
+                text = f"{self.name} {self.number}"
+                self.attempted.add(text)
+                await connection.request(f"/publish/{self.channel}", method="POST", body=text.encode())
+                assert connection.status == 200
+                size = int(connection.headers["Content-Length"])
+                event_id = (await connection.reader.readexactly(size)).decode()
+                self.acknowledged.append((position(event_id), self.channel, text))
+        finally:
+            connection.reset()
+
+
+@pytest.mark.gen_test(timeout=110)
+async def test_what_was_acknowledged_outlives_the_server(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    (listener,) = bind_sockets(0, "127.0.0.1")
+    address = listener.getsockname()
+    listener.close()  # the server's from here on, again and again
+    server = Server(f"sqlite:///{tmp_path}/events.db", address[1])
+    await server.start()
+    readers = [
+        ChaoticReader(address, "/" + "+".join(rng.sample(CHANNELS, rng.randint(1, 3))), random.Random(n))
+        for n in range(100)
+    ]
+    publishers = [Publisher(address, CHANNELS[n % 3], f"p{n}") for n in range(6)]
+    reading = [asyncio.create_task(reader.run()) for reader in readers]
+    try:
+        await until(lambda: all(reader.first_id for reader in readers), 3 * DEADLINE)
+        publishing = [asyncio.create_task(publisher.run()) for publisher in publishers]
+        for _ in range(6):
+            before = sum(len(publisher.acknowledged) for publisher in publishers)
+            enough = before + rng.randint(200, 600)
+            await until(lambda: sum(len(p.acknowledged) for p in publishers) >= enough, 3 * DEADLINE)  # noqa: B023
+            await server.kill()
+            await server.start()
+        for task in publishing:
+            task.cancel()
+        await asyncio.gather(*publishing, return_exceptions=True)
+        # A last word in each channel, so that who has it has all.
+        ends = {}
+        for channel in CHANNELS:
+            last = Publisher(address, channel, f"last of {channel}")
+            task = asyncio.create_task(last.run())
+            await until(lambda: last.acknowledged)  # noqa: B023
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            ends[channel] = last.acknowledged[0][0]
+            publishers.append(last)
+
+        def done(reader: ChaoticReader) -> bool:
+            wanted = reader.path.strip("/").split("+")
+            return position(reader.last_id) >= max(ends[channel] for channel in wanted)
+
+        await finish(readers, done)
+    finally:
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+        await server.kill()
+    for task in reading:
+        assert task.cancelled() or task.exception() is None, task.exception()
+    acknowledged = sorted(each for publisher in publishers for each in publisher.acknowledged)
+    attempted = set().union(*(publisher.attempted for publisher in publishers))
+    assert len(acknowledged) > 1_200
+    for reader in readers:
+        wanted = reader.path.strip("/").split("+")
+        got = [(position(event.id), event.data) for event in reader.events]
+        places = [place for place, _ in got]
+        assert places == sorted({*places}), "doubled or out of order"
+        assert all(event.type == "message" for event in reader.events), "no gap"
+        assert {text for _, text in got} <= attempted
+        first, last = position(reader.first_id), places[-1]
+        mine = [(place, text) for place, channel, text in acknowledged if channel in wanted]
+        owed = {(place, text) for place, text in mine if first < place <= last}
+        assert owed <= {*got}, "acknowledged, and lost"
+        assert len({text for _, text in got}) == len(got), "doubled"

@@ -289,6 +289,31 @@ async def test_asking_ends_with_the_stream_wherever_it_subscribed(serve: Serve, 
     await until(lambda: len(Ticker.of(asyncio.get_running_loop())) == 0)
 
 
+async def test_a_token_in_the_query_is_in_no_line_that_is_logged_about_a_subscriber(
+    serve: Serve, connect: Connect, logs: Logs
+) -> None:
+    async def asked_twice(channel: str) -> bool:
+        return len(Guarded.asked) < 3 or await forever(channel)
+
+    broker = Broker()
+    serve(Guarded, sse_broker=broker)
+    clients = []
+    for answer in (no, fails, asked_twice):
+        Guarded.answer = lambda channel: True
+        path = "/guarded/news?token=s3cret&s3cret&last_event_id=s3cret"
+        clients.append(await (await connect()).request(path))
+        Guarded.asked.clear()
+        Guarded.answer = answer
+        await clients[-1].rest()
+    await until(lambda: len(logs.messages()) == 6)
+    claimed = logs.claim(r"authorize\(\) failed") + logs.claim(r"authorize\(\) took more than")
+    subject = "GET /guarded/news?token,last_event_id from 127.0.0.1: "
+    lines = logs.messages() + [record.getMessage() for record in claimed]
+    assert len(lines) == 8
+    assert all(line.startswith(subject) for line in lines)
+    assert "s3cret" not in "".join(lines)
+
+
 # Coming back
 
 

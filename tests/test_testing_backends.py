@@ -450,8 +450,13 @@ async def test_sync_tells_what_others_had_acknowledged(tmp_path: Path) -> None:
                 self.position -= 1
             return self.position
 
+    kinds = iter([SQLiteBackend, Late])
+
+    def make(retention: RetentionOf) -> Backend:
+        return next(kinds)(str(tmp_path / "log.db"), retention)
+
     with pytest.raises(AssertionError, match=r"has not heard of position .* when sync\(\) returns"):
-        await check_backend(lambda retention: Late(str(tmp_path / "log.db"), retention), shared=True)
+        await check_backend(make, shared=True)
 
 
 async def test_what_others_append_is_told(tmp_path: Path) -> None:

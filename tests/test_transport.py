@@ -480,6 +480,14 @@ async def test_an_abort_without_chunks_is_a_reset_since_an_end_would_look_comple
         await it.read_all()
 
 
+async def test_what_the_kernel_holds_is_not_sent_after_it_is_revoked(pair: MakePair) -> None:
+    it = pair(chunked=True)
+    it.fill(beyond=100_000)
+    it.transport.abort(Reason.REVOKED)
+    with pytest.raises(ConnectionResetError):
+        await it.read_all()
+
+
 async def test_who_waits_for_little_does_not_wait_for_nothing(pair: MakePair) -> None:
     it = pair()
     it.fill(beyond=500_000)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from tornado.http1connection import HTTP1ServerConnection
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
@@ -37,9 +36,10 @@ async def serve_until_stopped(
         asyncio.run(main())
 
     From the signal on new streams are refused (503, with Retry-After), and those that are open end as
-    complete over the first half of the deadline, each with a reconnection time of its own. Ordinary requests
-    are served until then. Then nobody may connect any more, the requests that have arrived are answered, and
-    the application's ``sse_broker`` and the server are closed. When this returns, the process may end.
+    complete over the first half of the deadline (a few take less), each with a reconnection time of its own.
+    Ordinary requests are served until then. Then nobody may connect any more, what slow readers lack is sent,
+    requests that have arrived are answered, and the application's ``sse_broker`` and the server are closed.
+    When this returns, the process may end.
 
     :arg server: what ``Application.listen()`` returns, or an `.HTTPServer` with an application.
     :arg application: whose streams to end, where the server calls a router or a wrapper of the application's.
@@ -66,12 +66,20 @@ async def serve_until_stopped(
         for number in numbers:
             loop.remove_signal_handler(number)
     over = loop.time() + deadline
-    # A proxy or a browser would go on using its connections; each is closed with its next response.
+
+    def stop_listening() -> None:
+        server.stop()
+        # Tornado does not say who is being answered, but those who are not are read from: they wait for their
+        # next request. On such a connection a browser would ask for a stream, and be refused.
+        for connection in server._connections:
+            if connection.stream.reading():
+                connection.stream.close()
+
+    # A proxy would go on using its connections, and never leave; each is closed with its next response.
     server.conn_params.no_keep_alive = True
     try:
-        await _end_streams(application, deadline)
-        server.stop()
-        while loop.time() < over and any(map(_answers, server._connections)):  # noqa: ASYNC110 - none tells
+        await _end_streams(application, deadline, stop_listening)
+        while server._connections and loop.time() < over:
             await asyncio.sleep(_STEP)
         await _close_broker(application)
     finally:
@@ -88,19 +96,15 @@ async def drain_application(application: Application, deadline: float = 10.0) ->
     await _close_broker(application)
 
 
-async def _end_streams(application: Application, deadline: float) -> None:
+async def _end_streams(
+    application: Application, deadline: float, told: Callable[[], object] | None = None
+) -> None:
     capacity = Capacity.of(application)
     capacity.draining = True
-    await drain(capacity.streams, deadline)
+    await drain(capacity.streams, deadline, told)
 
 
 async def _close_broker(application: Application) -> None:
     broker = application.settings.get("sse_broker")
     if isinstance(broker, Broker):
         await broker.close()
-
-
-def _answers(connection: HTTP1ServerConnection) -> bool:
-    # Tornado does not say which connections have a request that is being answered. One that has none waits
-    # for the next, and so does one whose request has not arrived whole.
-    return not connection.stream.reading()

@@ -31,7 +31,9 @@ def print_report(comparison: Comparison) -> None:
         server has above the floor is the server's. On a loopback the kernel receives on the sender's account:
         that is in the floor. Where a reader finds more than one event at a time, sending is cheaper: the
         kernel wakes it once for all. So nobody may run away from the readers: there is a short pause after
-        every {AT_ONCE:,} deliveries, which is not in the deliveries a second."""
+        every {AT_ONCE:,} deliveries, which is not in the deliveries a
+        second. If the floor has well over one event per read all the same, the machine had other things to
+        do, and ratios to it mean little."""
     )
     _print_burst(comparison)
     _print_restarts(comparison)

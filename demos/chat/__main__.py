@@ -78,7 +78,7 @@ async def main() -> None:
     options = parser.parse_args()
     broker = Broker(f"sqlite:///{quote(str(options.db))}", retention=Retention(events=1000, age=None))
     routes: list[Any] = [
-        (r"/rooms/([\w.-]{1,50})", Room),
+        (r"/rooms/([A-Za-z0-9_.-]{1,50})", Room),
         (r"/(.*)", Asset, {"path": HERE, "default_filename": "index.html"}),
     ]
     # The longest text, if each of its characters takes four bytes and each byte is written as %XX.
@@ -90,7 +90,7 @@ async def main() -> None:
         sys.exit(f"can't start: {error}")
     server.add_sockets(sockets)
     print(f"http://{options.address}:{sockets[0].getsockname()[1]}/", flush=True)
-    print(f"Lines are kept in {options.db}.", flush=True)
+    print(f"Lines are kept in {options.db.resolve()}.", flush=True)
     await serve_until_stopped(server, deadline=2)
 
 

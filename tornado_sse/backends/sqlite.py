@@ -189,8 +189,10 @@ class SQLiteBackend(Backend):
             following.floor = 0
             if following.log is not None:
                 following.log.clear(position)
-        if not first and self._listener is not None:
-            self._listener.on_epoch()
+        if self._listener is not None:
+            self._listener.on_records((), position)
+            if not first:
+                self._listener.on_epoch()
 
     def on_news(self, records: Sequence[Record], position: int) -> None:
         """Take new events into the logs in memory, and tell of them."""

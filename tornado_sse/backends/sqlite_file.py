@@ -116,9 +116,9 @@ def renew_epoch(path: str) -> None:
     """
     path = os.path.abspath(path)
     with explained(path, 5.0), closing(_connect(path, "rw", 5.0)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
         if not _is_ours(connection, path):
             raise BackendError("sqlite", f"{path} holds no log; there is nothing to renew")
-        connection.execute("BEGIN IMMEDIATE")
         write_epoch(connection)
         connection.execute("COMMIT")
 
@@ -171,7 +171,10 @@ def _open(path: str, durability: Durability, timeout: float) -> sqlite3.Connecti
     left = _left(path)
     connection = _connect(path, "rwc", timeout)
     try:
+        # Before anything in it is changed.
+        connection.execute("BEGIN")
         _is_ours(connection, path)
+        connection.execute("COMMIT")
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise BackendError("sqlite", f"{path} is where SQLite has no write-ahead log; use a local disk")
@@ -196,7 +199,10 @@ def _left(path: str) -> bool:
 
 
 def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
-    """Return whether there is a log in the file; fail if there is something else."""
+    """Return whether there is a log in the file; fail if there is something else.
+
+    To be called within a transaction: somebody else may be making a log of it.
+    """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != _APPLICATION:

@@ -60,14 +60,14 @@ _PATIENCE: Final = 1.0
 _UNKNOWN: Final = -1
 
 
-class Request(NamedTuple):
+class _Request(NamedTuple):
     """What the writer is asked for: to append an event, to tell what there is, or to end (no future)."""
 
     draft: Draft | None
     future: asyncio.Future[int] | None
 
 
-_Action = Callable[[sqlite3.Connection, Sequence[Request]], None]
+_Action = Callable[[sqlite3.Connection, Sequence[_Request]], None]
 
 
 class Owner(Protocol):
@@ -117,7 +117,7 @@ class Writer(threading.Thread):
         self._durability = durability
         self._timeout = timeout
         self._clock = clock
-        self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._db: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._epoch = ""
@@ -134,18 +134,18 @@ class Writer(threading.Thread):
     def append(self, draft: Draft) -> asyncio.Future[int]:
         """Return a Future of the event's position; it fails with `BackendError`."""
         future = self._loop.create_future()
-        self._requests.put(Request(draft, future))
+        self._requests.put(_Request(draft, future))
         return future
 
     def sync(self) -> asyncio.Future[int]:
         """Return a Future that is done when all that has been acknowledged is told; its result is 0."""
         future = self._loop.create_future()
-        self._requests.put(Request(None, future))
+        self._requests.put(_Request(None, future))
         return future
 
     def end(self) -> None:
         """Do what has been asked for so far, and end."""
-        self._requests.put(Request(None, None))
+        self._requests.put(_Request(None, None))
 
     # In the thread
 
@@ -163,9 +163,9 @@ class Writer(threading.Thread):
         finally:
             self._let_go()
 
-    def _take(self) -> Sequence[Request]:
+    def _take(self) -> Sequence[_Request]:
         """Wait for requests, but no longer than until there is something else to do."""
-        requests: list[Request] = []
+        requests: list[_Request] = []
         size = 0
         wait = POLL if self._owner.followed else max(0.0, self._sweeper.next - time.monotonic())
         try:
@@ -183,7 +183,7 @@ class Writer(threading.Thread):
             pass
         return requests
 
-    def _attempt(self, action: _Action, requests: Sequence[Request]) -> None:
+    def _attempt(self, action: _Action, requests: Sequence[_Request]) -> None:
         """Do something for some requests, and answer them in any case."""
         if not requests and self._db is None and time.monotonic() < self._next_try:
             return
@@ -236,7 +236,7 @@ class Writer(threading.Thread):
 
     # Appending
 
-    def _append(self, db: sqlite3.Connection, requests: Sequence[Request]) -> None:
+    def _append(self, db: sqlite3.Connection, requests: Sequence[_Request]) -> None:
         drafts = [request.draft for request in requests if request.draft is not None]
         head = self._begin(db, "BEGIN IMMEDIATE")
         self._tell(db, head)
@@ -256,7 +256,7 @@ class Writer(threading.Thread):
 
     # Looking
 
-    def _look(self, db: sqlite3.Connection, requests: Sequence[Request]) -> None:
+    def _look(self, db: sqlite3.Connection, requests: Sequence[_Request]) -> None:
         (version,) = db.execute("PRAGMA data_version").fetchone()
         news = version != self._version and (self._owner.followed or self._version == _UNKNOWN)
         if requests or news:
