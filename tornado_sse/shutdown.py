@@ -69,8 +69,8 @@ async def serve_until_stopped(
 
     def stop_listening() -> None:
         server.stop()
-        # Tornado does not say who is being answered, but those who are not are read from: they wait for their
-        # next request. On such a connection a browser would ask for a stream, and be refused.
+        # Tornado does not say who is being answered, but those who are not are read from, for their next
+        # request or the rest of one. A browser would ask for a stream on such a connection, and be refused.
         for connection in server._connections:
             if connection.stream.reading():
                 connection.stream.close()
@@ -80,6 +80,7 @@ async def serve_until_stopped(
     try:
         await _end_streams(application, deadline, stop_listening)
         while server._connections and loop.time() < over:
+            stop_listening()
             await asyncio.sleep(_STEP)
         await _close_broker(application)
     finally:
