@@ -159,6 +159,28 @@ async def test_many_behind_leave_others_their_turns() -> None:
     assert turns > 10
 
 
+async def test_a_page_is_made_once_for_all_who_are_at_the_same_place() -> None:
+    fanout, backend, _ = make()
+    logs = (await fanout.join("a"),)
+
+    def page(after: int, told: dict[str, int] | None = None) -> Piece:
+        found = fanout.page(("a",), logs, after, chunked=False, skipped={}, told=told or {})
+        assert found is not None
+        return found
+
+    backend.append(draft("a", "1"))
+    await asyncio.sleep(0)
+    assert page(0) is page(0)
+    assert page(0, {"a": 0}) is not page(0)
+    backend.append(draft("a", "2"))
+    assert page(0).events == 1, "what has not been sent yet comes with the turn"
+    await asyncio.sleep(0)
+    assert page(0).events == 2
+    for after in range(100):
+        page(-after)
+    assert len(fanout._pages) <= 16
+
+
 async def test_channels_and_groups_last_as_long_as_somebody_follows() -> None:
     fanout, backend, _ = make()
     for _ in range(2):

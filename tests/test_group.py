@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tornado_sse.group import Group, merged
+from tornado_sse.group import Group, merged, page
 from tornado_sse.log import ChannelLog, Retention
 from tornado_sse.piece import Piece
 from tornado_sse.record import Record
@@ -60,9 +60,8 @@ def record(position: int, channel: str = "a", size: int = 10) -> Record:
     return Record(position, channel, b"id: e-%d\ndata: %b\n\n" % (position, b"x" * size), None, 0.0)
 
 
-def make(*, direct: bool = True, logs: tuple[ChannelLog, ...] | None = None) -> Group:
-    logs = logs or (ChannelLog(EVERYTHING),)
-    return Group(tuple("abcdef"[: len(logs)]), logs, chunked=False, direct=direct)
+def make(*, direct: bool = True) -> Group:
+    return Group(("a",), (ChannelLog(EVERYTHING),), chunked=False, direct=direct)
 
 
 def test_a_piece_goes_to_every_live_member(members: list[FakeMember]) -> None:
@@ -146,42 +145,26 @@ def test_with_tls_the_transports_send(members: list[FakeMember]) -> None:
 
 def test_a_page_is_what_comes_after_a_position_and_no_later_than_another() -> None:
     log = ChannelLog(EVERYTHING)
-    group = make(logs=(log,))
     for position in (2, 4, 6):
         log.append(record(position))
     for after in range(7):
         for upto in range(after, 8):
-            page = group.page(after, upto)
-            assert page is not None
+            found = page("a", [log], after, upto, chunked=False)
+            assert found is not None
             expected = b"".join(record(p).frame for p in (2, 4, 6) if after < p <= upto)
-            assert (page.data, page.after, page.upto) == (expected, after, upto)
-
-
-def test_a_page_is_made_once_for_all_who_are_at_the_same_place() -> None:
-    log = ChannelLog(EVERYTHING)
-    group = make(logs=(log,))
-    log.append(record(1))
-    assert group.page(0, 1) is group.page(0, 1)
-    log.append(record(2))
-    page = group.page(0, 2)
-    assert page is not None
-    assert page.events == 2
-    for after in range(100):
-        group.page(-after, 2)
-    assert len(group._pages) <= 16
+            assert (found.data, found.after, found.upto) == (expected, after, upto)
 
 
 def test_a_page_has_a_limit_and_ends_at_an_event() -> None:
     log = ChannelLog(EVERYTHING)
-    group = make(logs=(log,))
     for position in range(1, 101):
         log.append(record(position, size=5_000))
     after = events = 0
     while after < 100:
-        page = group.page(after, 100)
-        assert page is not None
-        assert 0 < len(page.data) <= 64 * 1024
-        after, events = page.upto, events + page.events
+        found = page("a", [log], after, 100, chunked=False)
+        assert found is not None
+        assert 0 < len(found.data) <= 64 * 1024
+        after, events = found.upto, events + found.events
     assert events == 100
 
 
@@ -193,27 +176,25 @@ def test_a_page_of_several_channels_is_in_the_order_of_positions() -> None:
     ]
     for each in records:
         logs["abc".index(each.channel)].append(each)
-    group = make(logs=logs)
     after, got = 0, b""
     while after < 399:
-        page = group.page(after, 399)
-        assert page is not None
-        after, got = page.upto, got + page.data
+        found = page("abc", logs, after, 399, chunked=False)
+        assert found is not None
+        after, got = found.upto, got + found.data
     assert got == b"".join(each.frame for each in records)
 
 
 def test_a_log_that_does_not_reach_back_so_far_has_no_page_unless_that_is_known() -> None:
     log = ChannelLog(Retention(events=2))
-    group = make(logs=(log,))
     for position in range(1, 6):
         log.append(record(position))
-    assert group.page(2, 5) is None
-    assert group.page(3, 5) is not None
-    told = group.page(0, 5, told={"a": 3})
+    assert page("a", [log], 2, 5, chunked=False) is None
+    assert page("a", [log], 3, 5, chunked=False) is not None
+    told = page("a", [log], 0, 5, chunked=False, told={"a": 3})
     assert told is not None
     assert told.events == 2
-    assert group.page(0, 5, told={"a": 2}) is None
-    skipped = group.page(0, 5, skipped={"a": 4})
+    assert page("a", [log], 0, 5, chunked=False, told={"a": 2}) is None
+    skipped = page("a", [log], 0, 5, chunked=False, skipped={"a": 4})
     assert skipped is not None
     assert skipped.data == record(5).frame
 

@@ -11,11 +11,20 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tornado_sse import Broker, Event, EventParser, Retention, Settings
+from tornado_sse import Broker, Event, EventParser, Retention, Settings, group, piece, subscriber
 from tornado_sse.follower import Follower
 from tornado_sse.reason import Reason
 
 CHANNELS = ("a", "b", "c")
+SIZE = piece.SIZE
+
+
+def set_size(size: int) -> None:
+    """Say how many bytes a piece may have."""
+    for module in (piece, group, subscriber):
+        module.SIZE = size  # type: ignore[attr-defined]
+
+
 KEYS = (None, None, "x", "y")
 
 
@@ -163,11 +172,17 @@ class Channels(RuleBasedStateMachine):
     def turn(self) -> None:
         self.run(asyncio.sleep, 0)
 
+    @initialize(size=st.sampled_from([1, 150, 400, SIZE]))
+    def cut_small(self, size: int) -> None:
+        # Pieces of a few events, so that a turn has many of them.
+        set_size(size)
+
     def teardown(self) -> None:
         if hasattr(self, "loop"):
             try:
                 self.finish()
             finally:
+                set_size(SIZE)
                 self.loop.close()
 
     def finish(self) -> None:
@@ -247,6 +262,13 @@ class Channels(RuleBasedStateMachine):
             client.look()
 
     @precondition(lambda self: self.clients)
+    @rule(data=st.data())
+    def write_something_else(self, data: st.DataObject) -> None:
+        client = data.draw(st.sampled_from(self.clients))
+        if client.wire is not None:
+            client.wire.transmit(b"event: own\ndata: y\n\n")
+
+    @precondition(lambda self: self.clients)
     @rule(data=st.data(), room=st.sampled_from([0, 30, 200, 10**9]))
     def cut_or_come_back(self, data: st.DataObject, room: int) -> None:
         client = data.draw(st.sampled_from(self.clients))
@@ -303,7 +325,7 @@ class ForgetfulChannels(Channels):
 
 
 _settings = settings(
-    max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=[*HealthCheck]
+    max_examples=300, stateful_step_count=60, deadline=None, suppress_health_check=[*HealthCheck]
 )
 TestChannels = Channels.TestCase
 TestChannels.settings = _settings

@@ -21,7 +21,6 @@ from tornado_sse.errors import BackendError, BrokerClosedError, StreamClosedErro
 from tornado_sse.event import Event
 from tornado_sse.fanout import FanOut
 from tornado_sse.flow import TURN
-from tornado_sse.group import page
 from tornado_sse.log import ChannelLog, Retention
 from tornado_sse.observer import Observer, Stats, guarded
 from tornado_sse.reason import Reason
@@ -190,7 +189,7 @@ class Broker:
             skipped, told = beginning.skipped, beginning.told
             cursor, first = beginning.cursor, self._first(stream, beginning)
             # Most who come back lack little, and have it with the head of the response.
-            missed = page(names, logs, cursor, fanout.sent, chunked=False, skipped=skipped, told=told)
+            missed = fanout.page(names, tuple(logs), cursor, chunked=False, skipped=skipped, told=told)
             if missed is not None:
                 cursor, first = missed.upto, first + missed.data
                 stream.events += missed.events
@@ -333,12 +332,14 @@ class Broker:
         self._fanout.on_records(records, position)
 
     def on_epoch(self) -> None:
-        """End all streams, because the log has begun anew; called by the backend.
+        """End all streams, because the log has begun anew or lost events untold; called by the backend.
 
-        Their clients come back with ids that mean nothing any more, and are told so.
+        Their clients come back with ids that mean nothing any more, or less, and are told so.
         """
+        assert self._fanout is not None
+        self._fanout.restart()
         for subscriber in list(self._subscribers):
-            subscriber.stream.expire(Reason.FAILED)
+            subscriber.stream.expire(Reason.RESET)
 
     def _left(self, subscriber: Subscriber) -> None:
         self._subscribers.pop(subscriber, None)

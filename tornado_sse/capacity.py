@@ -43,7 +43,10 @@ class Capacity:
     @classmethod
     def of(cls, application: Application) -> Capacity:
         """Return the streams of an application."""
-        return _capacities.setdefault(application, cls())
+        capacity = _capacities.get(application)
+        if capacity is None:
+            capacity = _capacities[application] = cls()
+        return capacity
 
     @property
     def streams(self) -> list[Stream]:

@@ -20,12 +20,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from tornado_sse.backends import Backend
 from tornado_sse.channel import Channel
-from tornado_sse.group import Group
+from tornado_sse.group import Group, page
 from tornado_sse.log import ChannelLog
 from tornado_sse.observer import Observer
 from tornado_sse.piece import Piece, pieces
@@ -40,6 +40,9 @@ _FULL: Final = 1024 * 1024
 
 # How many of those behind are fed in one turn of the event loop: some milliseconds.
 _STEPS: Final = 32
+
+# How many pages are kept for others who may be at the same place.
+_MOST_PAGES: Final = 16
 
 # How many pages may be on their way from the backend at once.
 _READS: Final = 8
@@ -72,6 +75,8 @@ class FanOut:
         self._flushing = False
         self._behind: deque[Behind] = deque()
         self._feeding = False
+        self._pages: dict[tuple[tuple[str, ...], int, bool], Piece] = {}
+        self._pages_end = -1
         self._groups: dict[tuple[tuple[str, ...], bool, bool], Group] = {}
 
     # What is new
@@ -112,6 +117,12 @@ class FanOut:
                 group.send(piece)
         self._observer.on_fan_out(deliveries, size, time.perf_counter() - began)
 
+    def restart(self) -> None:
+        """Forget what has been told and not been sent, and begin where the backend is."""
+        self._turn, self._turn_size = [], 0
+        self._pages.clear()
+        self.sent = self._told = self.backend.position
+
     def _end_of_turn(self) -> None:
         self._flushing = False
         self.flush()
@@ -148,6 +159,31 @@ class FanOut:
         self._feeding = bool(behind)
         if behind:
             self._loop.call_soon(self._feed, context=self._context)
+
+    def page(
+        self,
+        names: tuple[str, ...],
+        logs: tuple[ChannelLog, ...],
+        after: int,
+        *,
+        chunked: bool,
+        skipped: Mapping[str, int],
+        told: Mapping[str, int],
+    ) -> Piece | None:
+        """Return what comes after a position and has been sent to whoever is live, as `page` does.
+
+        It is made once for all who are at the same place: after a restart, many are.
+        """
+        if self.sent != self._pages_end or len(self._pages) == _MOST_PAGES:
+            self._pages.clear()
+            self._pages_end = self.sent
+        key = (names, after, chunked)
+        made = None if skipped or told else self._pages.get(key)
+        if made is None:
+            made = page(names, logs, after, self.sent, chunked=chunked, skipped=skipped, told=told)
+            if made is not None and not (skipped or told):
+                self._pages[key] = made
+        return made
 
     # Who follows what
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
-from functools import partial
 from heapq import merge
 from operator import attrgetter
 from typing import Final, Protocol
@@ -23,9 +22,6 @@ from tornado_sse.transport import Transport
 __all__ = ["Group", "Member", "merged", "page"]
 
 _by_position: Final = attrgetter("position")
-
-# How many pages are kept for others who are at the same position: after a restart, many are.
-_MOST_PAGES: Final = 16
 
 _NONE: Final[Mapping[str, int]] = {}
 
@@ -92,7 +88,7 @@ class Group:
     """
 
     __slots__ = (
-        "_members", "_page_end", "_pages", "_sockets", "bytes", "chunked", "direct", "events", "logs",
+        "_members", "_sockets", "bytes", "chunked", "direct", "events", "logs",
         "names", "size",
     )  # fmt: skip
 
@@ -110,8 +106,6 @@ class Group:
         self.events = 0
         self._members: list[Member] = []
         self._sockets: list[socket.socket] = []
-        self._pages: dict[int, Piece] = {}
-        self._page_end = -1
 
     def __len__(self) -> int:
         return len(self._members)
@@ -164,24 +158,3 @@ class Group:
             member.on_refused(piece, sent)
         for member, failure in lost:
             member.transport.lose(failure)
-
-    def page(
-        self,
-        after: int,
-        upto: int,
-        skipped: Mapping[str, int] = _NONE,
-        told: Mapping[str, int] = _NONE,
-    ) -> Piece | None:
-        """Return what comes after one position and not after another, as `page` does, but made once for all
-        who ask.
-        """
-        read = partial(page, self.names, self.logs, after, upto, chunked=self.chunked)
-        if skipped or told:
-            return read(skipped=skipped, told=told)
-        if upto != self._page_end or len(self._pages) == _MOST_PAGES:
-            self._pages.clear()
-            self._page_end = upto
-        made = self._pages.get(after)
-        if made is None and (made := read()) is not None:
-            self._pages[after] = made
-        return made

@@ -71,8 +71,9 @@ def begin_head(request: HTTPServerRequest, headers: HTTPHeaders) -> bool:
         if name not in headers:
             headers[name] = value
     # Framing is decided here, whatever was set.
-    headers.pop("Content-Length", None)
-    headers.pop("Transfer-Encoding", None)
+    for name in ("Content-Length", "Transfer-Encoding"):
+        if name in headers:
+            del headers[name]
     if request.method == "HEAD":
         del headers["Connection"]  # there is no stream to close it after
         return False

@@ -26,6 +26,8 @@ class Reason(StrEnum):
     FAILED = "failed"
     #: What it was allowed to see, or whose stream it was, is not allowed any more.
     REVOKED = "revoked"
+    #: The log that it followed has begun anew.
+    RESET = "reset"
     #: The process is about to stop.
     DRAINED = "drained"
 
@@ -35,4 +37,6 @@ class Reason(StrEnum):
         return self in _CLEAN
 
 
-_CLEAN = frozenset({Reason.CLOSED, Reason.FINISHED, Reason.EXPIRED, Reason.REVOKED, Reason.DRAINED})
+_CLEAN = frozenset(
+    {Reason.CLOSED, Reason.FINISHED, Reason.EXPIRED, Reason.REVOKED, Reason.RESET, Reason.DRAINED}
+)

@@ -127,8 +127,8 @@ def lookup(handler: RequestHandler, name: str, default: Any = None) -> Any:
 
 def _given(handler: RequestHandler) -> list[str]:
     """Return the names of the settings that somebody has set."""
-    own, settings, class_ = vars(handler), handler.settings, _of_class(type(handler))
-    return [name for name, key in _KEY_OF.items() if key in class_ or key in settings or key in own]
+    given = _of_class(type(handler)).union(_ALL & handler.settings.keys(), _ALL & vars(handler).keys())
+    return [name for key in given if (name := key.removeprefix(_PREFIX)) not in _OBJECTS]
 
 
 def _of_class(class_: type[RequestHandler]) -> frozenset[str]:
@@ -144,7 +144,7 @@ _NAMES: Final = tuple(field.name for field in fields(Settings))
 # Those that are objects rather than values: a handler takes them as they are.
 _OBJECTS: Final = ("broker", "observer")
 _KEYS: Final = tuple(_PREFIX + name for name in _NAMES + _OBJECTS)
-_KEY_OF: Final = {name: _PREFIX + name for name in _NAMES}
+_ALL: Final = frozenset(_KEYS)
 _COLLECTIONS: Final = {"allowed_origins", "methods"}
 
 

@@ -170,7 +170,15 @@ class Subscriber:
         transport = self.transport
         if self._live or self._fetching or not transport.clear:
             return False
-        page = self._group.page(self.cursor, self._fanout.sent, self._skipped, self._told)
+        group = self._group
+        page = self._fanout.page(
+            group.names,
+            group.logs,
+            self.cursor,
+            chunked=group.chunked,
+            skipped=self._skipped,
+            told=self._told,
+        )
         if page is None:
             self._fetching = asyncio.ensure_future(self._fetch())
             return False
