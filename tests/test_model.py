@@ -191,11 +191,13 @@ class Channels(RuleBasedStateMachine):
         for client in self.clients:
             if client.wire is None:
                 self.connect(client, 10**9)
-        for _ in range(40):
+        for _ in range(1_000):
             for client in self.clients:
                 assert client.wire is not None
                 client.wire.drain(10**9)
             self.turn()
+            if not self.broker.stats.behind:
+                break
         for client in self.clients:
             client.look()
             self.check(client)
