@@ -24,6 +24,9 @@ class Ear:
         self.told += records
         self.position = position
 
+    def on_gap(self, channel: str) -> None:
+        raise AssertionError("nothing is lost")
+
     def on_epoch(self) -> None:
         raise AssertionError
 
@@ -130,3 +133,11 @@ async def test_before_it_has_been_started_it_says_so() -> None:
     backend = MemoryBackend(lambda channel: Retention())
     with pytest.raises(BackendError):
         backend.append(Draft("a", FRAME))
+
+
+async def test_names_that_were_only_followed_are_forgotten() -> None:
+    backend, _ = opened()
+    for n in range(1_000):
+        await backend.follow(f"c{n}")
+        backend.unfollow(f"c{n}")
+    assert not backend._logs

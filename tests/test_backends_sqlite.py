@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,16 @@ class Ear:
         self.told: list[Record] = []
         self.position = 0
         self.epochs = 0
+        self.gaps: list[str] = []
         self.calls = 0
 
     def on_records(self, records: Sequence[Record], position: int) -> None:
         self.told += records
         self.position = position
         self.calls += 1
+
+    def on_gap(self, channel: str) -> None:
+        self.gaps.append(channel)
 
     def on_epoch(self) -> None:
         self.epochs += 1
@@ -703,7 +708,7 @@ async def test_what_is_dropped_before_it_could_be_told_is_not_passed_over(opened
         others.execute("INSERT INTO channel VALUES ('a', 90, 10, 1010, 0)")
         others.execute("COMMIT")
     await until(lambda: one.ear.position == 100)
-    assert one.ear.epochs == 1
+    assert (one.ear.epochs, one.ear.gaps) == (0, ["a"])
     assert one.ear.positions == [1, *range(91, 101)]
     assert (log.start, other.start) == (90, 0)
     page = await one.backend.read("a", 5, 10**6)
@@ -720,7 +725,7 @@ async def test_what_a_forgotten_channel_had_is_not_passed_over(opened: Open, pat
         others.execute("INSERT INTO meta VALUES ('floor', 5)")
         others.execute("COMMIT")
     await until(lambda: one.ear.position == 5)
-    assert (one.ear.epochs, one.ear.told, log.start) == (1, [], 5)
+    assert (one.ear.epochs, one.ear.gaps, one.ear.told, log.start) == (0, ["a"], [], 5)
 
 
 async def test_two_processes_and_a_follower_see_one_order(opened: Open, path: Path) -> None:
@@ -784,3 +789,30 @@ async def test_what_was_acknowledged_outlives_kill_9(opened: Open, path: Path) -
         counts = [int(each.split(b".")[1]) for each in data if each.startswith(b"%d." % publisher)]
         assert counts == list(range(len(counts))), "in order, without a hole"
     assert await two.append() == max(records) + 1
+
+
+async def test_a_file_that_can_not_be_opened_is_not_tried_without_a_pause(tmp_path: Path) -> None:
+    backend = SQLiteBackend(str(tmp_path / "missing" / "x.db"), lambda channel: Retention())
+    backend.start(Ear())
+    with pytest.raises(BackendError, match="make its directory"):
+        await backend.sync()
+    began = time.process_time()
+    await asyncio.sleep(0.5)
+    assert time.process_time() - began < 0.25
+    await backend.close()
+
+
+async def test_the_thread_ends_with_an_event_loop_that_was_closed_without_it(path: Path) -> None:
+    async def main() -> SQLiteBackend:
+        backend = SQLiteBackend(str(path), lambda channel: Retention())
+        backend.start(Ear())
+        await backend.follow("a")
+        return backend
+
+    backend = await asyncio.to_thread(lambda: asyncio.run(main()))
+    writer = backend._writer
+    assert writer is not None
+    await until(lambda: not writer.is_alive())
+    assert backend._pool is not None
+    backend._pool.submit(backend._reader.close).result()
+    backend._pool.shutdown()

@@ -63,6 +63,9 @@ def make() -> tuple[FanOut, MemoryBackend, Counting]:
     class Listener:
         on_records = staticmethod(fanout.on_records)
 
+        def on_gap(self, channel: str) -> None:
+            raise AssertionError("nothing is lost")
+
         def on_epoch(self) -> None:
             raise AssertionError("the epoch stays")
 

@@ -105,10 +105,14 @@ class FakeStream:
     def __init__(self, wire: Wire, last_event_id: str | None) -> None:
         self.wire = wire
         self.last_event_id = last_event_id
+        self.reasons: list[Reason] = []
 
     @property
     def ended(self) -> bool:
         return self.wire.ended
+
+    def expire(self, reason: Reason) -> None:
+        self.reasons.append(reason)
 
     def take_retry(self) -> None:
         return None

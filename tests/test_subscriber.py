@@ -15,9 +15,20 @@ from tornado.web import Application
 
 from tests.chaos import Dechunker
 from tests.support import DEADLINE, SECOND, Connect, Logs, until
-from tornado_sse import BackendError, Broker, Event, EventParser, Reason, Retention, SSEHandler
+from tests.test_model import FakeStream, Wire
+from tornado_sse import (
+    BackendError,
+    Broker,
+    Event,
+    EventParser,
+    Reason,
+    Retention,
+    SSEHandler,
+    StreamClosedError,
+)
 from tornado_sse.backends import MemoryBackend, Page
 from tornado_sse.follower import Follower
+from tornado_sse.record import Draft
 from tornado_sse.subscriber import Subscriber, preface
 
 pytestmark = pytest.mark.gen_test
@@ -240,6 +251,9 @@ class _Paged(MemoryBackend):
                     backend._cache[record.channel].append(record)
                 listener.on_records(records, position)
 
+            def on_gap(self, channel: str) -> None:
+                listener.on_gap(channel)
+
             def on_epoch(self) -> None:
                 listener.on_epoch()
 
@@ -285,6 +299,135 @@ async def test_one_that_goes_while_its_log_is_read_leaves_nothing(connect: Conne
     assert fanout is not None
     assert not fanout._groups
     await until(lambda: len(asyncio.all_tasks()) == 1)
+
+
+async def test_a_gap_that_could_not_be_told_is_told_later(logs: Logs) -> None:
+    class Flaky(MemoryBackend):
+        fails = 1
+
+        async def read(self, channel: str, after: int, size: int) -> Page:
+            if channel == "b" and self.fails:
+                self.fails -= 1
+                raise BackendError(self.name, "it is away")
+            return await super().read(channel, after, size)
+
+    broker = Broker(Flaky(lambda channel: Retention(events=2)))
+    first = await broker.publish("a", 0)
+    for n in range(1, 6):
+        await broker.publish("a", n)
+    await broker.publish("b", "x")
+    await asyncio.sleep(0)
+    wire = Wire(10**9)
+    stream: Any = FakeStream(wire, first)
+    await broker.subscribe(stream, "a", "b")
+    await until(lambda: broker.stats.behind == 0)
+    events = EventParser().feed(wire.socket.taken)
+    assert [event.type for event in events] == ["gap"] + ["message"] * 3
+    logs.claim("waiting, because", count=1)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "closed"])
+async def test_a_snapshot_that_is_cut_short_leaves_nobody_behind(logs: Logs, how: str) -> None:
+    broker = Broker(retention=Retention(events=2))
+    first = await broker.publish("a", 0)
+    for n in range(1, 6):
+        await broker.publish("a", n)
+    await asyncio.sleep(0)
+    shared = asyncio.get_running_loop().create_future()
+
+    async def snapshot(channel: str) -> Event:
+        await shared
+        raise StreamClosedError("of another stream")
+
+    stream: Any = FakeStream(Wire(10**9), first)
+    aborted: list[bool] = []
+    stream.abort = lambda: aborted.append(True)
+    await broker.subscribe(stream, "a", snapshot=snapshot)
+    await asyncio.sleep(0)
+    if how == "cancelled":
+        shared.cancel()
+    else:
+        shared.set_result(None)
+    await until(lambda: aborted)
+    logs.claim("uncaught exception")
+
+
+async def test_snapshots_that_take_their_time_hold_up_nobody_else() -> None:
+    broker = Broker(retention=Retention(events=2))
+    first = await broker.publish("a", 0)
+    for n in range(1, 6):
+        await broker.publish("a", n)
+    await asyncio.sleep(0)
+    never = asyncio.get_running_loop().create_future()
+
+    async def snapshot(channel: str) -> Event:
+        await never
+        raise AssertionError
+
+    for _ in range(20):
+        slow: Any = FakeStream(Wire(10**9), first)
+        await broker.subscribe(slow, "a", snapshot=snapshot)
+    wire = Wire(10**9)
+    stream: Any = FakeStream(wire, first)
+    await broker.subscribe(stream, "a")
+    await until(lambda: wire.socket.taken.count(b"data: ") == 3)
+    for subscriber in list(broker._subscribers):
+        subscriber.transport.cut()  # type: ignore[attr-defined]
+
+
+async def test_what_was_dropped_before_it_could_be_told_is_a_gap_for_its_channel_alone() -> None:
+    backend = _Paged(lambda channel: Retention(events=3))
+    broker = Broker(backend)
+    wires = {name: Wire(10**9) for name in "ab"}
+    for name, wire in wires.items():
+        stream: Any = FakeStream(wire, None)
+        await broker.subscribe(stream, name)
+    await broker.publish("a", "before")
+    # What another process writes, and retains but three of.
+    listener, backend._listener = backend._listener, _Deaf()
+    for n in range(10):
+        backend.append(Draft("a", b"data: %d\n\n" % n))
+    backend._listener = listener
+    backend._cache["a"].start = 8
+    broker.on_gap("a")
+    broker.on_records((), backend.position)
+    await until(lambda: broker.stats.behind == 0)
+    events = EventParser().feed(wires["a"].socket.taken)
+    assert [event.type for event in events] == ["message", "gap", "message", "message", "message"]
+    assert [event.data for event in events[2:]] == ["7", "8", "9"]
+    assert b"gap" not in wires["b"].socket.taken
+    await broker.publish("b", "goes on")
+    await asyncio.sleep(0)
+    assert b"goes on" in wires["b"].socket.taken
+
+
+class _Deaf:
+    def on_records(self, records: Any, position: int) -> None:
+        pass
+
+
+async def test_a_socket_that_takes_all_and_says_so_at_once_is_queued_once() -> None:
+    broker = Broker(retention=EVERYTHING)
+    first = await broker.publish("a", 0)
+    for n in range(200):
+        await broker.publish("a", f"{n} {'x' * 20_000}", serializer="text")
+    await asyncio.sleep(0)
+
+    class Telling(Wire):
+        def transmit(self, data: bytes) -> None:
+            super().transmit(data)
+            if self.follower is not None:
+                self.follower.on_drained()  # as over TLS
+
+    stream: Any = FakeStream(Telling(10**9), first)
+    await broker.subscribe(stream, "a")
+    fanout = broker._fanout
+    assert fanout is not None
+    most = 0
+    while broker.stats.behind:
+        most = max(most, len(fanout._behind))
+        await asyncio.sleep(0)
+    assert most == 1
 
 
 async def test_a_snapshot_that_fails_later_ends_the_stream_as_incomplete(

@@ -57,15 +57,32 @@ async def begin(
     :raises BackendError: if the log can't be read.
     """
     backend = fanout.backend
+    while True:
+        epoch = backend.epoch
+        beginning = await _begin(names, resume, start, snapshot, fanout, observer)
+        if backend.epoch == epoch:
+            return beginning
+
+
+async def _begin(
+    names: tuple[str, ...],
+    resume: str | None,
+    start: str,
+    snapshot: Snapshot | None,
+    fanout: FanOut,
+    observer: Observer,
+) -> Beginning:
+    backend = fanout.backend
     if resume is None and start not in STARTS:
         resume, start = start, "new"
     problem = None
     if resume is not None:
         problem, position = await _understand(resume, backend)
-        if problem is None:
-            return Beginning(position)
+    # What has been told in this turn goes to those who are live first, so that all begin at the same place.
     fanout.flush()
     now = fanout.sent
+    if problem is None and resume is not None:
+        return Beginning(position)
     if problem is None and start == "new":
         return Beginning(now)
 
@@ -81,7 +98,9 @@ async def begin(
         if event is not None:
             shown.append(event)
         elif start == "state":
-            state.append([record for record in await backend.state(name) if record.position <= now])
+            log = fanout.channels[name].log
+            assert log is not None
+            state.append([record for record in log.state() if record.position <= now])
         if start == "earliest" and event is None:
             page = await backend.read(name, 0, 1)
             told[name] = page.floor
@@ -94,7 +113,7 @@ async def begin(
     if problem is not None:
         for name in names:
             observer.on_gap(name, problem)
-            gaps.append(gap_event(name, problem, backend.epoch, None, cursor))
+            gaps.append(gap_event(name, problem, backend.epoch, None, told.get(name, now)))
     records = merged(state)
     # A client that is cut among these is told all again, but for the events of the state it has seen.
     frames = preface(gaps + shown, backend.epoch, records[0].position - 1 if records else cursor)
@@ -109,12 +128,12 @@ async def _understand(resume: str, backend: Backend) -> tuple[str | None, int]:
     if parsed is None:
         return "malformed", 0
     epoch, position = parsed
+    if epoch == backend.epoch and position > backend.position:
+        # Another process may have acknowledged what this one has not heard of yet.
+        await backend.sync()
     if epoch != backend.epoch:
         return "epoch", 0
-    # Another process may have acknowledged what this one has not heard of yet.
-    if position > backend.position and position > await backend.sync():
-        return "future", 0
-    return None, position
+    return (None, position) if position <= backend.position else ("future", 0)
 
 
 def primer(position: int, epoch: str, retry: int, *, alone: bool) -> bytes:

@@ -23,8 +23,10 @@ from tornado_sse.fanout import FanOut
 from tornado_sse.flow import TURN
 from tornado_sse.log import ChannelLog, Retention
 from tornado_sse.observer import Observer, Stats, guarded
+from tornado_sse.piece import SIZE
 from tornado_sse.reason import Reason
 from tornado_sse.record import Draft, Record, check_channel, format_id
+from tornado_sse.rights import Authorize, allowed
 from tornado_sse.serializers import encode, get_serializer
 from tornado_sse.stream import Stream
 from tornado_sse.subscriber import Snapshot, Subscriber
@@ -37,6 +39,9 @@ _MOST_CHANNELS: Final = 100
 # When a client is to come back, in seconds, unless `sse_retry` says otherwise. Each is told a time of its own
 # around it: those whose server has died together must not return together.
 _RETRY: Final = 2.0
+
+# How long close() waits for what has been published to be written and told, in seconds.
+_PATIENCE: Final = 5.0
 
 # A publisher that never waits lets the others have a turn after so many events.
 _CALLS_PER_TURN: Final = 64
@@ -141,6 +146,7 @@ class Broker:
         stream: Stream,
         *channels: str,
         start: str = "new",
+        authorize: Authorize | None = None,
         snapshot: Snapshot | None = None,
         user: object = None,
     ) -> None:
@@ -154,12 +160,14 @@ class Broker:
         :arg str start: ``"new"`` begins with what comes after this call, ``"earliest"`` with all that is
             retained, ``"state"`` with what ``snapshot`` returns, or without it with the latest event of every
             key. An event's id begins after that event.
+        :arg authorize: says whether a channel may be followed; asked for each. None allows all.
         :arg snapshot: returns the state of a channel as an event without an id; also sent after a ``gap``.
         :arg user: whose stream it is, for `revoke`.
 
         Returns when the stream has begun; what is missed may still be on its way.
 
         :raises InvalidChannelError: if no channel can have that name.
+        :raises PermissionError: if ``authorize`` says no.
         :raises SubscribeError: if there is no channel or there are too many, the stream subscribes a second
             time, or ``start`` is none of these.
         :raises BrokerClosedError: if the broker drains or has been closed.
@@ -179,6 +187,10 @@ class Broker:
         self._arriving[stream] = user
         logs: list[ChannelLog] = []
         try:
+            if authorize is not None:
+                for name in names:
+                    if not await allowed(authorize, name):
+                        raise PermissionError(f"authorize({name!r}) says no")
             await self._opened()
             for name in names:
                 logs += [await fanout.join(name)]  # one after the other: those joined are left if one fails
@@ -187,12 +199,16 @@ class Broker:
             if stream not in self._arriving:
                 raise StreamClosedError(Reason.REVOKED)
             skipped, told = beginning.skipped, beginning.told
-            cursor, first = beginning.cursor, self._first(stream, beginning)
-            # Most who come back lack little, and have it with the head of the response.
-            missed = fanout.page(names, tuple(logs), cursor, chunked=False, skipped=skipped, told=told)
-            if missed is not None:
-                cursor, first = missed.upto, first + missed.data
-                stream.events += missed.events
+            cursor, frames = beginning.cursor, self._first(stream, beginning)
+            stream.events += len(beginning.frames)
+            first = b""
+            if sum(map(len, frames)) <= SIZE:
+                first, frames = b"".join(frames), []
+                # Most who come back lack little, and have it with the head of the response.
+                missed = fanout.page(names, tuple(logs), cursor, chunked=False, skipped=skipped, told=told)
+                if missed is not None:
+                    cursor, first = missed.upto, first + missed.data
+                    stream.events += missed.events
             subscriber = Subscriber(
                 stream,
                 fanout,
@@ -200,6 +216,7 @@ class Broker:
                 names,
                 cursor,
                 first,
+                frames,
                 skipped=skipped,
                 told=told,
                 snapshot=snapshot,
@@ -216,17 +233,18 @@ class Broker:
         if not stream.ended:
             self._subscribers[subscriber] = None
 
-    def _first(self, stream: Stream, beginning: Beginning) -> bytes:
-        """Return the first bytes of a subscriber's stream."""
+    def _first(self, stream: Stream, beginning: Beginning) -> list[bytes]:
+        """Return what a subscriber's stream begins with, before the events that its client lacks."""
         retry = stream.take_retry()
-        frames = b"".join(beginning.frames)
-        if not stream.settings.primer and retry is None:
-            return frames
-        base = _RETRY * 1000 if retry is None else retry
-        spread = round(base * random.uniform(0.5, 1.5))
-        alone = stream.settings.primer and not frames
-        marker = beginning.marker if stream.settings.primer else b""
-        return primer(beginning.cursor, self._backend.epoch, spread, alone=alone) + frames + marker
+        frames = [*beginning.frames]
+        if stream.settings.primer or retry is not None:
+            base = _RETRY * 1000 if retry is None else retry
+            spread = round(base * random.uniform(0.5, 1.5))
+            alone = stream.settings.primer and not frames
+            frames.insert(0, primer(beginning.cursor, self._backend.epoch, spread, alone=alone))
+        if stream.settings.primer:
+            frames.append(beginning.marker)
+        return frames
 
     def revoke(self, user: object) -> int:
         """End all streams of a user in this process, so that nothing more is sent to them.
@@ -253,7 +271,7 @@ class Broker:
         lags = [subscriber.lag for subscriber in self._subscribers]
         return Stats(
             subscribers=len(lags),
-            behind=sum(lag > 0 for lag in lags),
+            behind=sum(not subscriber.live for subscriber in self._subscribers),
             lag=max(lags, default=0),
             channels=0 if self._fanout is None else len(self._fanout.channels),
             position=self._backend.position,
@@ -288,15 +306,18 @@ class Broker:
         """
         if not self._closed:
             self._closed = self._draining = True
-            if self._fanout is not None:
-                try:
-                    await self._backend.sync()
-                except BackendError:
-                    pass  # those who wait for an acknowledgement are told; others can't be
-                self._fanout.flush()
-            for subscriber in list(self._subscribers):
-                subscriber.stream.expire(Reason.DRAINED)
-            await self._backend.close()
+            try:
+                if self._fanout is not None:
+                    async with asyncio.timeout(_PATIENCE):
+                        await self._backend.sync()
+            except (BackendError, TimeoutError):
+                pass  # those who wait for an acknowledgement are told; others can't be
+            finally:
+                if self._fanout is not None:
+                    self._fanout.flush()
+                for subscriber in list(self._subscribers):
+                    subscriber.stream.expire(Reason.DRAINED)
+        await self._backend.close()
 
     async def __aenter__(self) -> Self:
         """Open the log."""
@@ -331,10 +352,15 @@ class Broker:
         assert self._fanout is not None
         self._fanout.on_records(records, position)
 
-    def on_epoch(self) -> None:
-        """End all streams, because the log has begun anew or lost events untold; called by the backend.
+    def on_gap(self, channel: str) -> None:
+        """Have the subscribers of a channel told that events are gone; called by the backend."""
+        assert self._fanout is not None
+        self._fanout.interrupt(channel)
 
-        Their clients come back with ids that mean nothing any more, or less, and are told so.
+    def on_epoch(self) -> None:
+        """End all streams, because the log has begun anew; called by the backend.
+
+        Their clients come back with ids that mean nothing any more, and are told so.
         """
         assert self._fanout is not None
         self._fanout.restart()

@@ -20,15 +20,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from tornado_sse.backends import Backend
 from tornado_sse.channel import Channel
-from tornado_sse.group import Group, page
+from tornado_sse.group import Group, merged, page
 from tornado_sse.log import ChannelLog
 from tornado_sse.observer import Observer
-from tornado_sse.piece import Piece, pieces
+from tornado_sse.piece import SIZE, Piece, pieces
 from tornado_sse.record import Record
 from tornado_sse.ticker import Ticker
 
@@ -73,6 +73,7 @@ class FanOut:
         self._turn: list[Record] = []
         self._turn_size = 0
         self._flushing = False
+        self._sending = False
         self._behind: deque[Behind] = deque()
         self._feeding = False
         self._pages: dict[tuple[tuple[str, ...], int, bool], Piece] = {}
@@ -90,7 +91,7 @@ class FanOut:
             return
         self._turn += records
         self._turn_size += sum(len(record.frame) for record in records)
-        if self._turn_size > _FULL:
+        if self._turn_size > _FULL and not self._sending:
             self.flush()
         elif not self._flushing:
             self._flushing = True
@@ -98,19 +99,32 @@ class FanOut:
 
     def flush(self) -> None:
         """Send what has been gathered."""
+        if self._sending:
+            return  # an observer has asked for it in the middle of a turn, which goes first
         records, self._turn, self._turn_size = self._turn, [], 0
         after, self.sent = self.sent, self._told
         if not records:
             return
+        self._sending = True
+        try:
+            self._send(records, after)
+        finally:
+            self._sending = False
+
+    def _send(self, records: Sequence[Record], after: int) -> None:
         began = time.perf_counter()
         deliveries = size = 0
+        upto = self.sent
+        of: dict[str, list[Record]] = {}
+        for record in records:
+            of.setdefault(record.channel, []).append(record)
         made: dict[tuple[tuple[str, ...], bool], list[Piece]] = {}
-        for group, names in self._touched(records).items():
+        for group, names in self._touched(of).items():
             key = (names, group.chunked)
             found = made.get(key)
             if found is None:
-                wanted = records if len(names) == len(self._names(records)) else _of(records, names)
-                found = made[key] = pieces(wanted, after, self.sent, chunked=group.chunked)
+                wanted = records if len(names) == len(of) else merged([of[name] for name in names])
+                found = made[key] = pieces(wanted, after, upto, chunked=group.chunked)
             for piece in found:
                 deliveries += len(group)
                 size += len(group) * len(piece.data)
@@ -123,17 +137,20 @@ class FanOut:
         self._pages.clear()
         self.sent = self._told = self.backend.position
 
+    def interrupt(self, channel: str) -> None:
+        """Have the live subscribers of a channel look at its log, of which something is gone untold."""
+        self.flush()
+        for group in list(self.channels[channel].groups) if channel in self.channels else ():
+            group.interrupt()
+
     def _end_of_turn(self) -> None:
         self._flushing = False
         self.flush()
 
-    def _names(self, records: Sequence[Record]) -> dict[str, None]:
-        return dict.fromkeys(record.channel for record in records)
-
-    def _touched(self, records: Sequence[Record]) -> dict[Group, tuple[str, ...]]:
-        """Return the groups with somebody live to send to, and which channels' events each is to get."""
+    def _touched(self, names: Iterable[str]) -> dict[Group, tuple[str, ...]]:
+        """Return the groups with somebody live to send to, and which of these channels each follows."""
         touched: dict[Group, tuple[str, ...]] = {}
-        for name in self._names(records):
+        for name in names:
             channel = self.channels.get(name)
             if channel is not None:
                 for group in channel.groups:
@@ -181,7 +198,7 @@ class FanOut:
         made = None if skipped or told else self._pages.get(key)
         if made is None:
             made = page(names, logs, after, self.sent, chunked=chunked, skipped=skipped, told=told)
-            if made is not None and not (skipped or told):
+            if made is not None and not (skipped or told) and len(made.data) <= 2 * SIZE:
                 self._pages[key] = made
         return made
 
@@ -244,7 +261,3 @@ class FanOut:
                 self.channels[name].groups.discard(group)
         for name in group.names:
             self.leave(name)
-
-
-def _of(records: Sequence[Record], names: tuple[str, ...]) -> list[Record]:
-    return [record for record in records if record.channel in names]

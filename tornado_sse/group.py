@@ -34,6 +34,9 @@ class Member(Protocol):
     #: Where the group keeps it.
     slot: int
 
+    def on_gap(self) -> None:
+        """Go on by yourself: some of what comes next is gone."""
+
     def on_refused(self, piece: Piece, sent: int) -> None:
         """Go on by yourself after this piece, of which so many bytes are in others' hands."""
 
@@ -65,11 +68,12 @@ def page(
     """
     end = upto
     runs = []
+    share = max(SIZE // len(names), 2048)
     for name, log in zip(names, logs, strict=True):
         begin = max(after, skipped.get(name, 0))
         if log.start > begin and log.start > told.get(name, 0):
             return None
-        records, more = log.read(begin, upto, SIZE)
+        records, more = log.read(begin, upto, share)
         if more:
             end = min(end, records[-1].position)
         runs.append(records)
@@ -129,6 +133,11 @@ class Group:
             self._members[slot] = last
             if self.direct:
                 self._sockets[slot] = last_socket
+
+    def interrupt(self) -> None:
+        """Have all live members go on by themselves."""
+        for member in tuple(self._members):
+            member.on_gap()
 
     def send(self, piece: Piece) -> None:
         """Send a piece to all live members. None of them may come or go meanwhile, so those that can't take

@@ -20,6 +20,7 @@ from tornado_sse.errors import (
     InvalidEventError,
     SettingError,
     StreamClosedError,
+    SubscribeError,
     UpgradeError,
 )
 from tornado_sse.event import Event
@@ -34,8 +35,7 @@ from tornado_sse.negotiation import (
 )
 from tornado_sse.observer import Observer
 from tornado_sse.reason import Reason
-from tornado_sse.record import check_channel
-from tornado_sse.rights import Rights, allowed
+from tornado_sse.rights import Rights
 from tornado_sse.serializers import encode, get_serializer
 from tornado_sse.settings import Settings, lookup
 from tornado_sse.stream import Stream, within
@@ -110,8 +110,9 @@ class SSEHandler(RequestHandler):
         """Have the stream follow channels of ``sse_broker``, each after `authorize` has allowed it.
 
         Call it in `open`, before the stream is used, so that a refusal is an ordinary response: 400 for a
-        name that no channel can have, 403 if `authorize` says no, 503 if the log is out of reach or the
-        server is about to stop. The stream stays open when ``open()`` returns.
+        name that no channel can have, for no channel or too many, or a ``start`` that is none of these, 403
+        if `authorize` says no, 503 if the log is out of reach or the server is about to stop. The stream
+        stays open when ``open()`` returns.
 
         A client that comes back is sent what it has missed, once and in order; to others ``start`` applies.
         If some of it is gone, or the client's id means nothing here, it is told by one ``gap`` event for each
@@ -123,8 +124,7 @@ class SSEHandler(RequestHandler):
             what came after it.
 
         :raises HTTPError: as above.
-        :raises SubscribeError: if there is no channel, the stream has subscribed before, or ``start`` is none
-            of these.
+        :raises SubscribeError: if the stream has subscribed before.
         :raises SettingError: if there is no ``sse_broker``.
         """
         broker: Broker | None = lookup(self, "broker")
@@ -134,18 +134,22 @@ class SSEHandler(RequestHandler):
             )
         asked = _overridden(self, "authorize")
         try:
-            names = tuple(dict.fromkeys(map(check_channel, channels)))
-            for name in names if asked else ():
-                if not await allowed(self.authorize, name):
-                    raise HTTPError(403)
             await broker.subscribe(
                 self.stream,
-                *names,
+                *channels,
                 start=start,
+                authorize=self.authorize if asked else None,
                 snapshot=self._snapshot if _overridden(self, "snapshot") else None,
                 user=self.current_user,
             )
+        except PermissionError:
+            raise HTTPError(403) from None
         except InvalidChannelError as error:
+            raise HTTPError(400, "%s", error) from None
+        except SubscribeError as error:
+            # How many channels, and where to start, often comes from the request.
+            if self.stream.follows:
+                raise
             raise HTTPError(400, "%s", error) from None
         except StreamClosedError as error:
             if self.stream.started or error.reason != Reason.REVOKED:
@@ -155,6 +159,7 @@ class SSEHandler(RequestHandler):
             raise HTTPError(503, "%s", error) from error
         period = self.stream.settings.reauthorize
         if asked and period is not None and not self.stream.closed:
+            names = tuple(dict.fromkeys(channels))
             self._rights = Rights(self.stream, names, self.authorize, period)
 
     def authorize(self, channel: str) -> bool | Awaitable[bool]:
@@ -171,7 +176,7 @@ class SSEHandler(RequestHandler):
 
         May be a coroutine. Sent to clients that begin with ``start="state"``, and after a ``gap``; the
         channel's events from that moment on follow. Those that happen while it is made may be both in it
-        and after it.
+        and after it; so may older ones, if a stream of several channels is cut while it catches up.
 
         Return a payload, which goes by ``sse_serializer`` as an event of type ``snapshot``; or an `Event`
         without an id, as it is; or None if there is nothing to tell.

@@ -54,9 +54,10 @@ class Outbox:
         #: How many bytes wait.
         self.pending = 0
 
-    def follow(self, written: asyncio.Future[None]) -> None:
-        """Begin behind a write to the IOStream that is still going on."""
+    def follow(self, written: asyncio.Future[None], size: int) -> None:
+        """Begin behind a write to the IOStream of so many bytes that is still going on."""
         self._busy = True
+        self._piece = self.pending = size
         written.add_done_callback(self._on_written)
 
     def push(self, data: bytes | memoryview) -> None:

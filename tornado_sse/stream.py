@@ -329,13 +329,13 @@ class Stream(Writer):
                     iostream,
                     chunked=chunked,
                     settings=self._settings,
+                    begun=len(chunk(first) if first and chunked else first),
                     on_end=self._ended,
                     on_expiry=None if self._settings.max_age is None else self.expire,
                 )
             except BaseException:
                 iostream.close()
                 raise
-            transport.bytes_sent = len(chunk(first) if first and chunked else first)
             self._transport = transport
             self._connect = None
             self._opened_at = time.monotonic()

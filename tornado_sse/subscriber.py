@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from tornado.log import app_log
@@ -53,7 +53,8 @@ class Subscriber:
 
     :arg names: the channels, which the fan-out has joined. The subscriber leaves them at its end.
     :arg cursor: the client has all events up to this position.
-    :arg first: what is sent before any event of the log.
+    :arg first: what is sent before any event of the log, with the head of the response if that is not out.
+    :arg rest: more of it, in frames, as the socket takes them.
     :arg skipped: by channel, up to where its events are left out, as a snapshot has them.
     :arg told: by channel, up to where the client knows that events may be missing.
     :arg user: whose stream it is.
@@ -64,7 +65,7 @@ class Subscriber:
 
     __slots__ = (
         "_bytes_before", "_events_before", "_fanout", "_fetching", "_group", "_live", "_observer", "_on_end",
-        "_queued", "_skipped", "_snapshot", "_told", "cursor", "slot", "stream", "transport", "user",
+        "_queued", "_rest", "_skipped", "_snapshot", "_told", "cursor", "slot", "stream", "transport", "user",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +76,7 @@ class Subscriber:
         names: tuple[str, ...],
         cursor: int,
         first: bytes,
+        rest: Sequence[bytes] = (),
         *,
         skipped: Mapping[str, int] = _NONE,
         told: Mapping[str, int] = _NONE,
@@ -97,6 +99,7 @@ class Subscriber:
         self._on_end = on_end
         self._live = False
         self._queued = False
+        self._rest = rest
         self._fetching: asyncio.Future[None] | None = None
         self._bytes_before = self._events_before = 0
         self._group = fanout.enter(
@@ -111,6 +114,11 @@ class Subscriber:
     def names(self) -> tuple[str, ...]:
         """The channels."""
         return self._group.names
+
+    @property
+    def live(self) -> bool:
+        """Whether the client has been sent everything."""
+        return self._live
 
     @property
     def lag(self) -> int:
@@ -150,6 +158,12 @@ class Subscriber:
         if sent < len(piece.data):
             self.transport.queue(memoryview(piece.data)[sent:])
 
+    def on_gap(self) -> None:
+        """Go on from the log, which tells what is gone."""
+        if self._live:
+            self._leave_live()
+            self.on_drained()
+
     def on_blocked(self) -> None:
         """Stop being live: the stream has written something else, which waits."""
         if self._live:
@@ -166,10 +180,16 @@ class Subscriber:
 
     def step(self) -> bool:
         """Send the next page; return whether there may be another right away."""
-        self._queued = False
-        transport = self.transport
-        if self._live or self._fetching or not transport.clear:
+        # Queued as long as this goes on: the socket may take it all at once and say so.
+        self._queued = True
+        self._queued = self._step()
+        return self._queued
+
+    def _step(self) -> bool:
+        if self._live or self._fetching or not self.transport.clear:
             return False
+        if self._rest:
+            return self._send_rest()
         group = self._group
         page = self._fanout.page(
             group.names,
@@ -185,56 +205,68 @@ class Subscriber:
         self.cursor = page.upto
         if page.data:
             self.stream.events += page.events
-            transport.transmit(page.data)
-        if not self.transport.clear:
-            return False
+            self.transport.transmit(page.data)
+        return self.transport.clear and not self._caught_up()
+
+    def _caught_up(self) -> bool:
         if self.cursor == self._fanout.sent:
             self._go_live()
-            return False
-        self._queued = True
-        return True
+        return self._live
+
+    def _send_rest(self) -> bool:
+        count = size = 0
+        for frame in self._rest:
+            if count and size + len(frame) > SIZE:
+                break
+            count, size = count + 1, size + len(frame)
+        data, self._rest = b"".join(self._rest[:count]), self._rest[count:]
+        try:
+            self.transport.send(data)
+        except StreamClosedError:
+            pass  # on_end() has been called
+        return self.transport.clear
 
     async def _fetch(self) -> None:
         """Send a page from the backend, and what is to be said before it."""
         try:
-            async with self._fanout.reads:
-                frames, events, cursor = await self._read()
+            frames, page = await self._read()
             if frames:
                 self.transport.send(b"".join(frames))
-            self.stream.events += events
-            self.cursor = cursor
-        except StreamClosedError:
-            return
+            self.stream.events += len(frames)
+            self.cursor, self._skipped, self._told = page
         except BackendError as error:
             # The stream stays open, and is kept alive; it goes on where it was when the log is back.
             app_log.warning("%s: waiting, because %s", self.stream.description, error)
             await asyncio.sleep(_RETRY * (1 + random.random()))
-        except Exception:
-            app_log.exception("%s: uncaught exception", self.stream.description)
-            self.stream.abort()
+        except (Exception, asyncio.CancelledError) as error:
+            if not self.transport.closed:
+                # Not the end of the stream arriving here: snapshot() has failed, or been cancelled.
+                app_log.error("%s: uncaught exception", self.stream.description, exc_info=error)
+                self.stream.abort()
             return
         finally:
             self._fetching = None
         self.on_drained()
 
-    async def _read(self) -> tuple[list[bytes], int, int]:
+    async def _read(self) -> tuple[list[bytes], tuple[int, Mapping[str, int], Mapping[str, int]]]:
+        """Return frames, and where the client is after them. Nothing is changed until they are sent."""
         fanout = self._fanout
-        epoch = fanout.backend.epoch
-        end = fanout.sent
+        epoch, end = fanout.backend.epoch, fanout.sent
+        skipped, told = {**self._skipped}, {**self._told}
         lost: list[Event] = []
         runs = []
         for name in self.names:
-            after = max(self.cursor, self._skipped.get(name, 0))
-            page = await fanout.backend.read(name, after, max(4096, SIZE // len(self.names)))
-            if page.floor > max(after, self._told.get(name, 0)):
-                self._told = {**self._told, name: page.floor}
-                self._observer.on_gap(name, "expired")
+            after = max(self.cursor, skipped.get(name, 0))
+            async with fanout.reads:
+                page = await fanout.backend.read(name, after, max(SIZE // len(self.names), 2048))
+            if page.floor > max(after, told.get(name, 0)):
+                told[name] = page.floor
                 lost.append(gap_event(name, "expired", epoch, after, page.floor))
                 shown = None if self._snapshot is None else await self._snapshot(name)
                 if shown is not None:
                     # It shows what had happened by now at least, and nothing older may follow it.
                     lost.append(shown)
-                    self._skipped = {**self._skipped, name: end}
+                    skipped[name] = end
                     continue
             if page.more:
                 end = min(end, page.records[-1].position)
@@ -244,7 +276,9 @@ class Subscriber:
         if lost:
             begin = records[0].position - 1 if records else end
             frames = preface(lost, epoch, begin) + frames
-        return frames, len(frames), end
+        for name in dict(told.items() - self._told.items()):
+            self._observer.on_gap(name, "expired")
+        return frames, (end, skipped, told)
 
     # The end
 

@@ -77,6 +77,7 @@ class Transport:
     :arg iostream: the connection, detached, with the response head written to it.
     :arg chunked: whether the body is framed by chunks (HTTP/1.1) or ends with the connection.
     :arg settings: ``keepalive``, ``keepalive_frame``, ``stall_timeout`` and ``max_age`` apply.
+    :arg int begun: how many bytes of the body went with the head.
     :arg on_end: called once when all is over, from the event loop.
     :arg on_expiry: called at ``max_age`` to close the transport; None closes it as it is.
     """
@@ -92,6 +93,7 @@ class Transport:
         *,
         chunked: bool,
         settings: Settings,
+        begun: int = 0,
         on_end: Callable[[], None],
         on_expiry: Callable[[], object] | None = None,
         jitter: Callable[[], float] = random.random,
@@ -113,7 +115,7 @@ class Transport:
         #: Why the stream ended, or is about to (`Reason`); None while it is open.
         self.reason: Reason | None = None
         #: Bytes of the body so far, framing and what is still pending included.
-        self.bytes_sent = 0
+        self.bytes_sent = begun
         self._outbox: Outbox | None = None
         self._input = 0
         #: Who else sends, or None.
@@ -130,7 +132,7 @@ class Transport:
             if self._iostream.writing():
                 # The head is still on its way. An empty write is done when all before it are.
                 self._outbox = Outbox(self._iostream, self._on_drained, self.lose)
-                self._outbox.follow(self._iostream.write(b""))
+                self._outbox.follow(self._iostream.write(b""), self.bytes_sent)
         except OSError as error:
             self.lose(error)
             return

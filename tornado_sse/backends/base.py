@@ -20,9 +20,14 @@ promises. So is the position up to which everything has been told, though it be 
 the same key has replaced: those go at once. An event without a key is never replaced. `Page.floor` says up
 to where anything may have been dropped; when in doubt it is too high rather than too low.
 
+What was dropped before it could be told, as another process may do between two looks, moves the ``start``
+of the channel's log, and the listener is told of a gap in it. Of several events of one key that follow each
+other so fast, another process may be told the last one alone. A log in memory has the latest event of every
+key that is kept, wherever it starts.
+
 *Failure.* An append either fails with `BackendError`, and then the event may be in the log only if that
 could not be found out, or it is acknowledged, and then the event is there. A backend that is away comes back
-by itself. It never tells an event twice, and if it can't tell all of them it begins a new epoch.
+by itself. It never tells an event twice.
 
 *Where.* All methods are called on one event loop, and the listener is called there. None of them blocks it.
 """
@@ -59,6 +64,12 @@ class Listener(Protocol):
 
     def on_records(self, records: Sequence[Record], position: int) -> None:
         """Take new events of followed channels. Everything up to ``position`` has been told then."""
+
+    def on_gap(self, channel: str) -> None:
+        """Take notice that events of a followed channel were dropped before they could be told.
+
+        The ``start`` of its log in memory is behind them already; what comes after them is told next.
+        """
 
     def on_epoch(self) -> None:
         """Take notice that the log has begun anew: ``epoch`` and ``position`` have changed."""

@@ -73,6 +73,9 @@ class MemoryBackend(Backend):
     def unfollow(self, channel: str) -> None:
         """Stop telling of a channel."""
         self._followed.discard(channel)
+        log = self._logs.get(channel)
+        if log is not None and not len(log):
+            self._forget(channel, log)
 
     async def read(self, channel: str, after: int, size: int) -> Page:
         """Read events of a channel."""
@@ -113,5 +116,8 @@ class MemoryBackend(Backend):
             if len(log) or channel in self._followed:
                 self._logs.move_to_end(channel)
             else:
-                del self._logs[channel]
-                self._floor = max(self._floor, log.end)
+                self._forget(channel, log)
+
+    def _forget(self, channel: str, log: ChannelLog) -> None:
+        del self._logs[channel]
+        self._floor = max(self._floor, log.end)

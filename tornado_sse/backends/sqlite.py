@@ -15,8 +15,7 @@ What can go wrong: the file is locked, or there is no room, or no file. Whoever 
 `BackendError`; the next one who asks makes the next attempt. An event whose append has failed is not in the
 log. Followers wait, and go on where they were. If events were dropped before they could be told (this process
 had been stopped, or another one appends more between two looks than the channel retains), the starts of the
-channels' logs are set behind them, and ``Listener.on_epoch`` is called though the epoch is the same: whoever
-follows has to begin again from its position, and finds there whether it has missed something.
+channels' logs are set behind them, and ``Listener.on_gap`` is called.
 
 A file that has been deleted, or a log whose positions have gone back, makes a new epoch; see `.sqlite_file`.
 """
@@ -218,8 +217,8 @@ class SQLiteBackend(Backend):
                 following.floor = floor
                 if following.log is not None:
                     following.log.start = max(following.log.start, floor)
-        if self._listener is not None:
-            self._listener.on_epoch()
+                    if self._listener is not None:
+                        self._listener.on_gap(channel)
 
     def on_time(self, now: float) -> None:
         """Drop what is too old from some of the logs in memory; from the others the next times."""

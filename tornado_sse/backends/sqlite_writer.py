@@ -152,7 +152,8 @@ class Writer(threading.Thread):
     def run(self) -> None:
         """Work until the end."""
         try:
-            while not self._ending:
+            # An event loop that has been closed has nobody to work for.
+            while not (self._ending or self._loop.is_closed()):
                 requests = self._take()
                 appends = [request for request in requests if request.draft is not None]
                 others = [request for request in requests if request.draft is None]
@@ -167,7 +168,9 @@ class Writer(threading.Thread):
         """Wait for requests, but no longer than until there is something else to do."""
         requests: list[_Request] = []
         size = 0
-        wait = POLL if self._owner.followed else max(0.0, self._sweeper.next - time.monotonic())
+        now = time.monotonic()
+        wait = POLL if self._owner.followed else max(0.0, self._sweeper.next - now)
+        wait = max(wait, self._next_try - now)  # what has just failed would fail again
         try:
             request = self._requests.get(timeout=min(wait, _PATIENCE))
             while True:
@@ -201,9 +204,12 @@ class Writer(threading.Thread):
         # Somebody may have deleted the file. What is written to it then is seen by nobody else, and is gone.
         if self._db is not None and identity(self._path) != self._identity:
             self._let_go()
-        if self._db is None:
+        while self._db is None:
+            before = identity(self._path)
             self._db = open_log(self._path, self._durability, self._timeout)
             self._identity = identity(self._path)
+            if before not in (None, self._identity):
+                self._let_go()  # it has been replaced while it was being opened
         return self._db
 
     def _recover(self, error: Exception) -> None:

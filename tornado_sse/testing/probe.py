@@ -59,6 +59,10 @@ class Probe:
         except AssertionError as error:
             self._breach = self._breach or str(error)
 
+    def on_gap(self, channel: str) -> None:
+        """Nothing is dropped here before it can be told."""
+        self._breach = self._breach or f"calls on_gap({channel!r}) though nothing has been lost"
+
     def on_epoch(self) -> None:
         """Nothing that a check does makes a log begin anew."""
         self._breach = self._breach or "calls on_epoch() though nothing has been lost"
