@@ -55,6 +55,18 @@ SENTENCES = [
         "900 bytes are waiting for a slow reader, and 200 more would exceed sse_max_buffer (1,000 bytes); "
         "await each write() to go at the reader's pace",
     ),
+    (
+        errors.InvalidChannelError("a b"),
+        "a channel's name has 1 to 200 characters: letters and digits of ASCII and . _ - : @ ~ + = , "
+        "and begins with a letter or digit; 'a b' does not",
+    ),
+    (errors.SubscribeError("a stream subscribes once"), "a stream subscribes once"),
+    (errors.BrokerClosedError("the broker has been closed"), "the broker has been closed"),
+    (errors.BackendError("sqlite", "no room"), "the sqlite log failed: no room"),
+    (
+        errors.BackendNotFoundError("gopher://x", ["memory://", "sqlite:///"]),
+        "no backend serves 'gopher://x'; there are memory://, sqlite:///",
+    ),
     (errors.StreamClosedError("stalled"), "the stream has ended (stalled)"),
 ]
 
@@ -68,7 +80,7 @@ def test_an_error_says_what_to_do(error: errors.SSEError, sentence: str) -> None
 
 
 def test_every_error_has_its_sentence_tested() -> None:
-    abstract = {"SSEError", "SerializerError"}
+    abstract = {"SSEError", "SerializerError", "BrokerError"}
     assert {type(error).__name__ for error, _ in SENTENCES} == {*errors.__all__} - abstract
 
 

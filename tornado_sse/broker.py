@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from typing import Any, Final, Self
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Self
 
 from tornado_sse.backends import Backend, open_backend
 from tornado_sse.beginning import STARTS, Beginning, begin, primer
@@ -20,10 +20,10 @@ from tornado_sse.encoder import encode_event
 from tornado_sse.errors import BackendError, BrokerClosedError, StreamClosedError, SubscribeError
 from tornado_sse.event import Event
 from tornado_sse.fanout import FanOut
-from tornado_sse.flow import TURN
 from tornado_sse.log import ChannelLog, Retention
 from tornado_sse.observer import Observer, Stats, guarded
 from tornado_sse.piece import SIZE
+from tornado_sse.publishing import Published, Publishing
 from tornado_sse.reason import Reason
 from tornado_sse.record import Draft, Record, check_channel, format_id
 from tornado_sse.rights import Authorize, allowed
@@ -136,8 +136,8 @@ class Broker:
         position = self._backend.append(Draft(channel, frame, key))
         if isinstance(position, int):
             self._unpaced = (self._unpaced + 1) % _CALLS_PER_TURN
-            return _Published(format_id(self._backend.epoch, position), wait=not self._unpaced)
-        return _Publishing(self._backend, position)
+            return Published(format_id(self._backend.epoch, position), wait=not self._unpaced)
+        return Publishing(self._backend, position)
 
     # Subscribing
 
@@ -369,33 +369,3 @@ class Broker:
 
     def _left(self, subscriber: Subscriber) -> None:
         self._subscribers.pop(subscriber, None)
-
-
-class _Published:
-    """The id of an event that has been acknowledged already."""
-
-    __slots__ = ("_id", "_wait")
-
-    def __init__(self, id: str, *, wait: bool) -> None:
-        self._id = id
-        self._wait = wait
-
-    def __await__(self) -> Generator[Any, Any, str]:
-        if self._wait:
-            yield from TURN.__await__()
-        return self._id
-
-
-class _Publishing:
-    """The id of an event that waits for its acknowledgement."""
-
-    __slots__ = ("_backend", "_position")
-
-    def __init__(self, backend: Backend, position: asyncio.Future[int]) -> None:
-        self._backend = backend
-        self._position = position
-
-    def __await__(self) -> Generator[Any, Any, str]:
-        # Shielded: who is cancelled while waiting has published all the same.
-        position = yield from asyncio.shield(self._position).__await__()
-        return format_id(self._backend.epoch, position)

@@ -5,25 +5,20 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Awaitable, Hashable
-from inspect import isawaitable, iscoroutinefunction
+from inspect import iscoroutinefunction
 from typing import Any, Literal, cast
 
 from tornado.iostream import IOStream
 from tornado.log import app_log
-from tornado.web import Finish, HTTPError, RequestHandler
+from tornado.web import Finish, HTTPError
 
-from tornado_sse.broker import Broker
 from tornado_sse.capacity import Capacity
 from tornado_sse.errors import (
-    BrokerError,
-    InvalidChannelError,
-    InvalidEventError,
     SettingError,
     StreamClosedError,
-    SubscribeError,
     UpgradeError,
 )
-from tornado_sse.event import Event
+from tornado_sse.following import FollowingHandler
 from tornado_sse.negotiation import (
     allow,
     begin_head,
@@ -35,8 +30,6 @@ from tornado_sse.negotiation import (
 )
 from tornado_sse.observer import Observer
 from tornado_sse.reason import Reason
-from tornado_sse.rights import Rights
-from tornado_sse.serializers import encode, get_serializer
 from tornado_sse.settings import Settings, lookup
 from tornado_sse.stream import Stream, within
 
@@ -53,7 +46,7 @@ _GRACE = 30.0
 _RETRY_AFTER = 5
 
 
-class SSEHandler(RequestHandler):
+class SSEHandler(FollowingHandler):
     """Subclass this and override `open` to answer requests with an event stream::
 
         class Clock(SSEHandler):
@@ -81,7 +74,6 @@ class SSEHandler(RequestHandler):
     _cancelled = False
     _gone = False
     _grace: asyncio.TimerHandle | None = None
-    _rights: Rights | None = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -104,82 +96,6 @@ class SSEHandler(RequestHandler):
 
         ``open()`` may also answer the request by other means (``redirect()``, ``finish()``, ``send_error()``)
         as long as it has not used the stream.
-        """
-
-    async def subscribe(self, *channels: str, start: str = "new") -> None:
-        """Have the stream follow channels of ``sse_broker``, each after `authorize` has allowed it.
-
-        Call it in `open`, before the stream is used, so that a refusal is an ordinary response: 400 for a
-        name that no channel can have, for no channel or too many, or a ``start`` that is none of these, 403
-        if `authorize` says no, 503 if the log is out of reach or the server is about to stop. The stream
-        stays open when ``open()`` returns.
-
-        A client that comes back is sent what it has missed, once and in order; to others ``start`` applies.
-        If some of it is gone, or the client's id means nothing here, it is told by one ``gap`` event for each
-        channel (see `tornado_sse.gap`), then gets what `snapshot` returns if that is overridden.
-
-        :arg channels: their names, up to a hundred. A stream subscribes once.
-        :arg str start: ``"new"``: what comes from now on. ``"earliest"``: all that is retained. ``"state"``:
-            what `snapshot` returns or else the latest event of every key, then what comes. Or an event's id:
-            what came after it.
-
-        :raises HTTPError: as above.
-        :raises SubscribeError: if the stream has subscribed before.
-        :raises SettingError: if there is no ``sse_broker``.
-        """
-        broker: Broker | None = lookup(self, "broker")
-        if not isinstance(broker, Broker):
-            raise SettingError(
-                "sse_broker", f"must be a Broker, as in Application(..., sse_broker=Broker()), not {broker!r}"
-            )
-        asked = _overridden(self, "authorize")
-        try:
-            await broker.subscribe(
-                self.stream,
-                *channels,
-                start=start,
-                authorize=self.authorize if asked else None,
-                snapshot=self._snapshot if _overridden(self, "snapshot") else None,
-                user=self.current_user,
-            )
-        except PermissionError:
-            raise HTTPError(403) from None
-        except InvalidChannelError as error:
-            raise HTTPError(400, "%s", error) from None
-        except SubscribeError as error:
-            # How many channels, and where to start, often comes from the request.
-            if self.stream.follows:
-                raise
-            raise HTTPError(400, "%s", error) from None
-        except StreamClosedError as error:
-            if self.stream.started or error.reason != Reason.REVOKED:
-                raise
-            raise HTTPError(403) from None  # the user was revoked meanwhile
-        except BrokerError as error:
-            raise HTTPError(503, "%s", error) from error
-        period = self.stream.settings.reauthorize
-        if asked and period is not None and not self.stream.closed:
-            names = tuple(dict.fromkeys(channels))
-            self._rights = Rights(self.stream, names, self.authorize, period)
-
-    def authorize(self, channel: str) -> bool | Awaitable[bool]:
-        """Override to say whether this request may follow a channel. The default allows it.
-
-        May be a coroutine. It is asked at every `subscribe`, and again every ``sse_reauthorize`` seconds as
-        long as the stream is open; anything but True ends the stream then, and nothing more of the channel
-        is sent. A handler that overrides it is kept with its request for as long as its stream.
-        """
-        return True
-
-    def snapshot(self, channel: str) -> Any:
-        """Override to return a channel's present state, for clients that can't be brought up to it by events.
-
-        May be a coroutine. Sent to clients that begin with ``start="state"``, and after a ``gap``; the
-        channel's events from that moment on follow. Those that happen while it is made may be both in it
-        and after it; so may older ones, if a stream of several channels is cut while it catches up.
-
-        Return a payload, which goes by ``sse_serializer`` as an event of type ``snapshot``; or an `Event`
-        without an id, as it is; or None if there is nothing to tell.
         """
 
     def on_close(self) -> None:
@@ -298,17 +214,6 @@ class SSEHandler(RequestHandler):
             ) from None
         return cast(Hashable, user)
 
-    async def _snapshot(self, channel: str) -> Event | None:
-        shown = self.snapshot(channel)
-        if isawaitable(shown):
-            shown = await shown
-        if shown is None or isinstance(shown, Event):
-            if shown is not None and shown.id is not None:
-                raise InvalidEventError("id", shown.id, "is the broker's to give to a snapshot")
-            return shown
-        chosen = get_serializer(self.stream.settings.serializer)
-        return Event(encode(chosen, shown), "snapshot", codec=chosen.codec)
-
     def _connect(self, first: bytes) -> tuple[IOStream, bool]:
         if self._capacity.draining:
             self.stream.observer.on_refuse(503)
@@ -367,7 +272,7 @@ class SSEHandler(RequestHandler):
                 self._end()
                 if self._finished:
                     self._break_cycles()  # as Tornado does after a response; it has not seen this one's end
-            elif self._rights is None and not _overridden(self, "on_close"):
+            elif self._rights is None and getattr(self.on_close, "__func__", None) is SSEHandler.on_close:
                 # Nobody needs the handler any more, and its request is most of what an idle stream costs.
                 stream.on_end = self._capacity.on_end
                 # Its one reference to itself would leave it to the garbage collector, whose work grows with
@@ -409,7 +314,3 @@ class SSEHandler(RequestHandler):
                 app_log.exception("Uncaught exception in on_close() of %s", self.stream.description)
             if self._opening is None and self._finished:
                 self._break_cycles()
-
-
-def _overridden(handler: SSEHandler, method: str) -> bool:
-    return getattr(getattr(handler, method), "__func__", None) is not getattr(SSEHandler, method)
