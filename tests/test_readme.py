@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
 import re
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -15,11 +18,14 @@ from typing import Any
 
 import pytest
 import tornado.web
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 
 import tornado_sse
 from tests.support import DEADLINE, Connect, Connection, until
-from tornado_sse import Settings
+from tornado_sse import EventParser, Settings
+from tornado_sse.gap import gap_event
 from tornado_sse.serializers import registry
 
 ROOT = Path(__file__).parents[1]
@@ -159,6 +165,57 @@ def test_the_table_of_settings_is_complete_and_true() -> None:
             assert any(said == f"{default / size:g}{unit}" for unit, size in units.items())
 
 
+@pytest.mark.gen_test
+async def test_channels(io_loop: IOLoop) -> None:
+    names = run(block("class Prices"))
+    it, server = await _serve(names["app"], "/prices/AAPL")
+    await until(lambda: names["broker"].stats.subscribers)
+    await names["on_quote"]("AAPL", {"price": 226.5})
+    event = await it.event()
+    assert (event.type, event.data) == ("quote", '{"price":226.5}')
+    (shown,) = EventParser().feed(block("event: gap", "").encode() + b"\n")
+    assert shown.type == "gap"
+    lost = json.loads(shown.data)
+    assert lost == json.loads(gap_event("prices.AAPL", "expired", "3f0c2a91d7", 702, 1841).data)
+    it.close()
+    server.stop()
+    await names["broker"].close()
+
+
+@pytest.mark.gen_test
+async def test_stopping(io_loop: IOLoop) -> None:
+    app = tornado.web.Application([])
+    code = block("await serve_until_stopped").replace("8888", '0, "127.0.0.1"')
+    main = asyncio.create_task(run(code, app=app)["main"]())
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(main, DEADLINE)
+
+
+@pytest.mark.gen_test
+async def test_watching(io_loop: IOLoop) -> None:
+    names = run(block("MetricsHandler"))
+    await names["broker"].publish("a", 1)
+    it, server = await _serve(names["app"], "/metrics")
+    assert (
+        "tornado_sse_events_published_total 1.0"
+        in (await it.reader.readexactly(int(it.headers["Content-Length"]))).decode()
+    )
+    it.close()
+    server.stop()
+    await names["broker"].close()
+
+
+async def _serve(app: tornado.web.Application, path: str) -> tuple[Connection, HTTPServer]:
+    server = HTTPServer(app)
+    (listener,) = bind_sockets(0, "127.0.0.1")
+    server.add_socket(listener)
+    it = await Connection.open(*listener.getsockname())
+    await it.request(path)
+    assert it.status == 200
+    return it, server
+
+
 def test_every_python_block_is_run_by_a_test() -> None:
     tested = [
         "class Clock",
@@ -167,6 +224,9 @@ def test_every_python_block_is_run_by_a_test() -> None:
         "class Article",
         "class Server(TCPServer)",
         "EventParser()",
+        "class Prices",
+        "await serve_until_stopped",
+        "MetricsHandler",
     ]
     assert len(blocks(README, "python")) == len(tested)
     assert all(block(mark) for mark in tested)
