@@ -25,8 +25,8 @@ class ChaoticReader:
         self.address = address
         self.path = path
         self.rng = rng
-        #: Whole events, in the order of their arrival, over all connections.
-        self.events: list[Event] = []
+        #: The types, ids and data of whole events, in the order of their arrival, over all connections.
+        self.events: list[tuple[str | None, str | None, str]] = []
         #: The id of the first block of the first connection that got so far.
         self.first_id: str | None = None
         self.last_id = ""
@@ -84,12 +84,16 @@ class ChaoticReader:
             while self.first_id is None and body:
                 # Line by line: what it is owed begins with the very first id.
                 line, newline, body = body.partition(b"\n")
-                self.events += parser.feed(line + newline)
+                self._keep(parser.feed(line + newline))
                 self.first_id = parser.last_event_id or None
-            self.events += parser.feed(body)
+            self._keep(parser.feed(body))
             self.last_id = parser.last_event_id
             if not self.calm and self.rng.random() < 0.02:
                 await asyncio.sleep(self.rng.random() * 0.1)
+
+    def _keep(self, events: list[Event]) -> None:
+        # As tuples, which the garbage collector need not look through: there are many.
+        self.events += [(event.type, event.id, event.data) for event in events]
 
 
 class Dechunker:

@@ -53,7 +53,7 @@ def check(reader: ChaoticReader, published: list[tuple[int, str, str]]) -> None:
         for place, channel, text in published
         if channel in wanted and place > position(reader.first_id)
     ]
-    assert [(position(event.id), event.data) for event in reader.events] == owed
+    assert [(position(event_id), data) for _, event_id, data in reader.events] == owed
 
 
 @pytest.mark.gen_test(timeout=100)
@@ -65,10 +65,10 @@ async def test_every_event_once_and_in_order_whatever_happens_to_the_readers(see
     async with serving(broker) as address:
         readers = [
             ChaoticReader(address, "/" + "+".join(rng.sample(CHANNELS, rng.randint(1, 3))), random.Random(n))
-            for n in range(300)
+            for n in range(200)
         ]
         tasks = [asyncio.create_task(reader.run()) for reader in readers]
-        for number in range(2_000):
+        for number in range(1_500):
             channel = rng.choice(CHANNELS)
             text = f"{channel} {number} {'x' * rng.choice([0, 0, 10, 10, 100, 1000])}\n{number}"
             event_id = await broker.publish(channel, text, serializer="text", event=rng.choice([None, "t"]))
@@ -96,7 +96,7 @@ async def test_every_event_once_and_in_order_whatever_happens_to_the_readers(see
     for reader in readers:
         check(reader, published)
     # The test is worth what it did: many cuts, and some readers that had an id before their first event.
-    assert sum(reader.connections for reader in readers) > 1_000
+    assert sum(reader.connections for reader in readers) > 600
     assert broker.stats.subscribers == 0
 
 
@@ -239,10 +239,10 @@ async def test_what_was_acknowledged_outlives_the_server(tmp_path: Path) -> None
     assert len(acknowledged) > 1_200
     for reader in readers:
         wanted = reader.path.strip("/").split("+")
-        got = [(position(event.id), event.data) for event in reader.events]
+        got = [(position(event_id), data) for _, event_id, data in reader.events]
         places = [place for place, _ in got]
         assert places == sorted({*places}), "doubled or out of order"
-        assert all(event.type == "message" for event in reader.events), "no gap"
+        assert all(kind == "message" for kind, _, _ in reader.events), "no gap"
         assert {text for _, text in got} <= attempted
         first, last = position(reader.first_id), places[-1]
         mine = [(place, text) for place, channel, text in acknowledged if channel in wanted]

@@ -199,11 +199,12 @@ class Broker:
             if stream not in self._arriving:
                 raise StreamClosedError(Reason.REVOKED)
             skipped, told = beginning.skipped, beginning.told
-            cursor, frames = beginning.cursor, self._first(stream, beginning)
+            cursor = beginning.cursor
+            frames: Sequence[bytes] = self._first(stream, beginning)
             stream.events += len(beginning.frames)
             first = b""
             if sum(map(len, frames)) <= SIZE:
-                first, frames = b"".join(frames), []
+                first, frames = b"".join(frames), ()
                 # Most who come back lack little, and have it with the head of the response.
                 missed = fanout.page(names, tuple(logs), cursor, chunked=False, skipped=skipped, told=told)
                 if missed is not None:

@@ -140,12 +140,14 @@ class Transport:
         self._schedule(now)
 
     def _tune(self) -> None:
-        self._iostream.set_nodelay(True)
         sock = self._iostream.socket
         if sock is None:
             raise IOStreamClosedError
+        if sock.family not in _INTERNET:
+            return
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         timeout = self._settings.stall_timeout
-        if timeout and hasattr(socket, "TCP_USER_TIMEOUT") and sock.family in _INTERNET:
+        if timeout and hasattr(socket, "TCP_USER_TIMEOUT"):
             # RFC 5482: gives up on a peer that acknowledges nothing, as after a pulled cable.
             milliseconds = min(max(1, int(timeout * 1000)), 2**31 - 1)
             try:
