@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
+import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import tornado_sse
 from tornado_sse import Event, EventParser
+
+T = TypeVar("T")
 
 #: The one unit of all deadlines, in seconds. A slow machine sets TORNADO_SSE_TEST_SCALE.
 SECOND = float(os.environ.get("TORNADO_SSE_TEST_SCALE", "1"))
@@ -26,6 +30,30 @@ async def until(condition: Callable[[], object], deadline: float = DEADLINE) -> 
     while not condition():
         assert time.monotonic() < end, f"not within {deadline} s: {condition}"
         await asyncio.sleep(0.005)
+
+
+async def within(awaitable: Awaitable[T], deadline: float = DEADLINE) -> T:
+    """Await something for so many seconds at the most.
+
+    Not asyncio.wait_for(): before Python 3.12 it loses a cancellation that comes when the awaited is done, so
+    that a task which is cancelled while it reads goes on for ever.
+    """
+    async with asyncio.timeout(deadline):
+        return await awaitable
+
+
+@contextlib.contextmanager
+def reserved_address() -> Iterator[tuple[str, int]]:
+    """Keep an address for servers that come and go; they bind it with SO_REUSEADDR and SO_REUSEPORT.
+
+    Somebody has to: the kernel gives a port that nobody holds to whoever connects, and one that connects to
+    the very port it was given is connected to itself.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()
 
 
 class Logs(logging.Handler):
@@ -92,7 +120,7 @@ class Connection:
         return await self.read_head()
 
     async def read_head(self) -> Self:
-        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), DEADLINE)
+        head = await within(self.reader.readuntil(b"\r\n\r\n"))
         status, *fields = head.decode("latin-1").split("\r\n")[:-2]
         self.status = int(status.split()[1])
         self.headers = {}
@@ -125,7 +153,7 @@ class Connection:
     async def event(self) -> Event:
         """Return the next event."""
         while not self._events:
-            piece = await asyncio.wait_for(self.read_some(), DEADLINE)
+            piece = await within(self.read_some())
             assert piece, f"the stream ended instead; so far: {self.body!r}"
             self._events += self._parser.feed(piece)
         return self._events.pop(0)
@@ -135,7 +163,7 @@ class Connection:
 
     async def rest(self) -> bytes:
         """Read to the end of the body; return all of it. `complete` says how it ended."""
-        while await asyncio.wait_for(self.read_some(), DEADLINE):
+        while await within(self.read_some()):
             pass
         return self.body
 

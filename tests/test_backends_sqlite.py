@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.support import DEADLINE, until
+from tests.support import DEADLINE, until, within
 from tornado_sse.backends import sqlite_writer
 from tornado_sse.backends.base import Page, RetentionOf
 from tornado_sse.backends.sqlite import SQLiteBackend, renew_epoch
@@ -125,7 +125,7 @@ async def publishing(path: Path, channel: str, count: int, publishers: int) -> A
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        assert await asyncio.wait_for(process.stdout.readline(), DEADLINE) == b"ready\n"
+        assert await within(process.stdout.readline()) == b"ready\n"
         yield process
     finally:
         if process.returncode is None:
@@ -739,7 +739,7 @@ async def test_two_processes_and_a_follower_see_one_order(opened: Open, path: Pa
         for each in (first, second):
             each.stdin.write(b"go\n")
             await each.stdin.drain()
-        outputs = [(await asyncio.wait_for(each.communicate(), 3 * DEADLINE))[0] for each in (first, second)]
+        outputs = [(await within(each.communicate(), 3 * DEADLINE))[0] for each in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0)
     acknowledged: dict[int, bytes] = {}
     for output in outputs:
@@ -767,7 +767,7 @@ async def test_what_was_acknowledged_outlives_kill_9(opened: Open, path: Path) -
     async with publishing(path, "a", 1_000_000, 20) as process:
         process.stdin.write(b"go\n")
         await process.stdin.drain()
-        lines = [await asyncio.wait_for(process.stdout.readline(), DEADLINE) for _ in range(500)]
+        lines = [await within(process.stdout.readline()) for _ in range(500)]
         os.kill(process.pid, signal.SIGKILL)
         rest, _ = await process.communicate()
     # The last line may have been cut off.

@@ -15,7 +15,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from tests.chaos import ChaoticReader, finish
-from tests.support import DEADLINE, Connection, Logs, until
+from tests.support import DEADLINE, Connection, Logs, reserved_address, until, within
 from tornado_sse import Broker, Retention, SSEHandler
 
 EVERYTHING = Retention(events=None, bytes=None, age=None)
@@ -121,7 +121,7 @@ async def main():
     broker = Broker(sys.argv[1], retention=Retention(events=None, bytes=None))
     routes = [("/publish/([^/]+)", Publish), ("/([^/]+)", Follow)]
     app = tornado.web.Application(routes, sse_broker=broker, log_function=lambda handler: None)
-    HTTPServer(app).listen(int(sys.argv[2]), "127.0.0.1")
+    HTTPServer(app).listen(int(sys.argv[2]), "127.0.0.1", reuse_port=True)
     print("serving", flush=True)
     await asyncio.Event().wait()
 
@@ -142,13 +142,13 @@ class Server:
             sys.executable, "-c", SERVER, self.url, str(self.port), stdout=asyncio.subprocess.PIPE
         )
         assert self.process.stdout is not None
-        line = await asyncio.wait_for(self.process.stdout.readline(), 3 * DEADLINE)
+        line = await within(self.process.stdout.readline(), 3 * DEADLINE)
         assert line == b"serving\n", line
 
     async def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        await self.process.wait()
+        if self.process is not None and self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
 
 
 class Publisher:
@@ -186,26 +186,32 @@ class Publisher:
 
 
 @pytest.mark.gen_test(timeout=110)
-async def test_what_was_acknowledged_outlives_the_server(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 3])
+async def test_what_was_acknowledged_outlives_the_servers(processes: int, tmp_path: Path) -> None:
     rng = random.Random(3)
-    (listener,) = bind_sockets(0, "127.0.0.1")
-    address = listener.getsockname()
-    listener.close()  # the server's from here on, again and again
-    server = Server(f"sqlite:///{tmp_path}/events.db", address[1])
-    await server.start()
+    with reserved_address() as address:
+        servers = [Server(f"sqlite:///{tmp_path}/events.db", address[1]) for _ in range(processes)]
+        await outlive(servers, address, rng)
+
+
+async def outlive(servers: list[Server], address: tuple[str, int], rng: random.Random) -> None:
+    """Kill servers that share a port and a log, one after the other, while readers and publishers go on."""
     readers = [
         ChaoticReader(address, "/" + "+".join(rng.sample(CHANNELS, rng.randint(1, 3))), random.Random(n))
         for n in range(100)
     ]
     publishers = [Publisher(address, CHANNELS[n % 3], f"p{n}") for n in range(6)]
-    reading = [asyncio.create_task(reader.run()) for reader in readers]
+    tasks = [asyncio.create_task(reader.run()) for reader in readers]
     try:
+        await asyncio.gather(*(server.start() for server in servers))
         await until(lambda: all(reader.first_id for reader in readers), 3 * DEADLINE)
         publishing = [asyncio.create_task(publisher.run()) for publisher in publishers]
-        for _ in range(6):
+        tasks += publishing
+        for turn in range(6):
             before = sum(len(publisher.acknowledged) for publisher in publishers)
             enough = before + rng.randint(200, 600)
             await until(lambda: sum(len(p.acknowledged) for p in publishers) >= enough, 3 * DEADLINE)  # noqa: B023
+            server = servers[turn % len(servers)]
             await server.kill()
             await server.start()
         for task in publishing:
@@ -228,11 +234,12 @@ async def test_what_was_acknowledged_outlives_the_server(tmp_path: Path) -> None
 
         await finish(readers, done)
     finally:
-        for task in reading:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*reading, return_exceptions=True)
-        await server.kill()
-    for task in reading:
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for server in servers:
+            await server.kill()
+    for task in tasks:
         assert task.cancelled() or task.exception() is None, task.exception()
     acknowledged = sorted(each for publisher in publishers for each in publisher.acknowledged)
     attempted = set().union(*(publisher.attempted for publisher in publishers))

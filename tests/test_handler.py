@@ -23,7 +23,7 @@ from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 
 import tornado_sse
-from tests.support import DEADLINE, Connect, Connection, Logs, Recorder, until
+from tests.support import Connect, Connection, Logs, Recorder, until, within
 from tornado_sse import Event, Reason, SettingError, SSEHandler, StreamClosedError
 from tornado_sse.capacity import Capacity
 from tornado_sse.ticker import Ticker
@@ -66,7 +66,7 @@ async def test_a_stream_is_answered_with_this_head_and_chunks(serve: Serve, conn
 
 async def test_the_head_arrives_before_the_first_event(serve: Serve, connect: Connect) -> None:
     serve(Idle)
-    it = await asyncio.wait_for((await connect()).request("/idle"), DEADLINE)
+    it = await within((await connect()).request("/idle"))
     assert it.status == 200
 
 

@@ -23,7 +23,7 @@ from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 
 import tornado_sse
-from tests.support import DEADLINE, Connect, Connection, until
+from tests.support import DEADLINE, Connect, Connection, until, within
 from tornado_sse import EventParser, Settings
 from tornado_sse.gap import gap_event
 from tornado_sse.serializers import registry
@@ -189,7 +189,7 @@ async def test_stopping(io_loop: IOLoop) -> None:
     main = asyncio.create_task(run(code, app=app)["main"]())
     await asyncio.sleep(0)
     os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.wait_for(main, DEADLINE)
+    await within(main)
 
 
 @pytest.mark.gen_test

@@ -13,7 +13,7 @@ from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 from tornado.web import Finish
 
-from tests.support import DEADLINE, Logs, parse, until
+from tests.support import Logs, parse, until, within
 from tornado_sse import (
     BufferFullError,
     EncodeError,
@@ -680,7 +680,7 @@ async def test_close_may_be_awaited_until_all_is_on_its_way(opened: Open) -> Non
     while not it.stream.ended:
         await it.now()
         await asyncio.sleep(0)
-    await asyncio.wait_for(closing, DEADLINE)
+    await within(closing)
 
 
 async def _await(awaitable: Any) -> None:
@@ -776,7 +776,7 @@ async def test_the_last_word_needs_no_room(opened: Open) -> None:
         while not it.stream.ended:
             arrived.extend(await it.now())
 
-    await asyncio.wait_for(asyncio.gather(ended, read()), DEADLINE)
+    await within(asyncio.gather(ended, read()))
     arrived += it.read()
     assert arrived.endswith(b"x\n\nretry: 1000\n")
 

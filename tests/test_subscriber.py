@@ -14,7 +14,7 @@ import pytest
 from tornado.web import Application
 
 from tests.chaos import Dechunker
-from tests.support import DEADLINE, SECOND, Connect, Logs, until
+from tests.support import SECOND, Connect, Logs, until, within
 from tests.test_model import FakeStream, Wire
 from tornado_sse import (
     BackendError,
@@ -58,7 +58,7 @@ class Reader:
         self.received = 0
 
     async def read(self, size: int = 65536) -> bytes:
-        data = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self.sock, size), DEADLINE)
+        data = await within(asyncio.get_running_loop().sock_recv(self.sock, size))
         self.received += len(data)
         if b"\r\n\r\n" not in self.head:
             self.head += data

@@ -14,7 +14,7 @@ import pytest
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, SSLIOStream
 
-from tests.support import DEADLINE, SECOND, VirtualLoop, until
+from tests.support import SECOND, VirtualLoop, until, within
 from tornado_sse import Reason, Settings, StreamClosedError
 from tornado_sse.outbox import _unacknowledged
 from tornado_sse.ticker import Ticker
@@ -37,7 +37,7 @@ class Pair:
         loop = asyncio.get_running_loop()
         data = b""
         while len(data) < count:
-            piece = await asyncio.wait_for(loop.sock_recv(self.peer, count - len(data)), DEADLINE)
+            piece = await within(loop.sock_recv(self.peer, count - len(data)))
             assert piece, f"the connection ended after {data!r}"
             data += piece
         return data
@@ -45,7 +45,7 @@ class Pair:
     async def read_all(self) -> bytes:
         loop = asyncio.get_running_loop()
         data = b""
-        while piece := await asyncio.wait_for(loop.sock_recv(self.peer, 1 << 20), DEADLINE):
+        while piece := await within(loop.sock_recv(self.peer, 1 << 20)):
             data += piece
         return data
 
@@ -190,7 +190,7 @@ async def test_all_who_wait_are_woken_and_one_who_gives_up_takes_nobody_along(pa
     await asyncio.sleep(0)
     waiting[1].cancel()
     await it.read(sent)
-    results = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), DEADLINE)
+    results = await within(asyncio.gather(*waiting, return_exceptions=True))
     assert [str(result) or type(result).__name__ for result in results] == [
         "drained",
         "CancelledError",
@@ -228,7 +228,7 @@ async def test_waiting_ends_with_an_error_when_the_client_goes(pair: MakePair) -
     it.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     it.peer.close()
     with pytest.raises(StreamClosedError, match="disconnected"):
-        await asyncio.wait_for(waiting, DEADLINE)
+        await within(waiting)
     with pytest.raises(StreamClosedError, match="disconnected"):
         await early
     assert it.transport.pending == 0
@@ -298,7 +298,7 @@ async def test_a_client_that_does_not_stop_talking_is_cut(pair: MakePair) -> Non
     it = pair()
     with contextlib.suppress(ConnectionError):
         while not it.ends:
-            await asyncio.wait_for(asyncio.get_running_loop().sock_sendall(it.peer, b"x" * 1000), DEADLINE)
+            await within(asyncio.get_running_loop().sock_sendall(it.peer, b"x" * 1000))
     await until(lambda: it.ends)
     assert it.ends == ["flooded"]
 
@@ -442,7 +442,7 @@ async def test_a_stalled_reader_does_not_hold_up_a_close_for_ever(
     await it.settle()
     virtual.advance(200)
     with pytest.raises(StreamClosedError, match="stalled"):
-        await asyncio.wait_for(closing, DEADLINE)
+        await within(closing)
 
 
 @pytest.mark.parametrize(("jitter", "life"), [(0.0, 100), (0.5, 95), (1.0, 90)])
@@ -539,7 +539,7 @@ async def test_tls_takes_the_same_road_with_backpressure(
     waiting: Awaitable[None] = transport.drained()
     received = bytearray(await reader.read(1))
     transport.close()
-    while piece := await asyncio.wait_for(reader.read(1 << 16), DEADLINE):
+    while piece := await within(reader.read(1 << 16)):
         received += piece
     await waiting
     assert received == expected

@@ -88,7 +88,8 @@ async def check_backend(
         for each in probes:
             # What is wrong with this has been found out above, or does not matter beside something worse.
             with suppress(Exception):
-                await asyncio.wait_for(each.backend.close(), timeout)
+                async with asyncio.timeout(timeout):
+                    await each.backend.close()
 
 
 async def _check_opening(probe: Probe) -> None:
@@ -298,7 +299,8 @@ async def _check_closing(probe: Probe) -> None:
     }
     for name, ask in asked.items():
         try:
-            result = await asyncio.wait_for(ask(), probe.timeout)
+            async with asyncio.timeout(probe.timeout):
+                result = await ask()
         except BackendError:
             continue
         except Exception as error:

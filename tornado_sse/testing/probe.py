@@ -227,7 +227,8 @@ class Probe:
 
     async def _call(self, what: str, awaitable: Awaitable[_T]) -> _T:
         try:
-            return await asyncio.wait_for(awaitable, self.timeout)
+            async with asyncio.timeout(self.timeout):
+                return await awaitable
         except TimeoutError:
             self.fail(f"has not answered {what} within {self.timeout:g} s")
         except BackendError as error:
