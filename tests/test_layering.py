@@ -34,6 +34,7 @@ ORDER = [
     "serializers",
     "backends.base",
     "backends.memory",
+    "backends.tailed",
     "backends.sqlite_file",
     "backends.sqlite_retention",
     "backends.sqlite_log",

@@ -7,10 +7,6 @@ processes in one order. Appending, and looking for what others have appended, is
 with a connection of its own. Reading has another thread and connection, since readers and the writer of a
 database with a write-ahead log don't hold up each other. Nothing on the event loop touches the database.
 
-A followed channel has a log in memory of its recent events. `follow` first enters the channel in `followed`,
-so that what is told from now on is kept for it, then reads what there was, then waits until everything that
-it has read has been told too. So the log is whole, and nothing in it lies beyond `position`.
-
 What can go wrong: the file is locked, or there is no room, or no file. Whoever asks is told so by a
 `BackendError`; the next one who asks makes the next attempt. An event whose append has failed is not in the
 log. Followers wait, and go on where they were. If events were dropped before they could be told (this process
@@ -26,38 +22,29 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
-from functools import lru_cache
-from itertools import islice
 from typing import Final, TypeVar
 
-from tornado_sse.backends.base import Backend, Listener, Page, RetentionOf
+from tornado_sse.backends.base import Listener, Page, RetentionOf
 from tornado_sse.backends.sqlite_file import Durability, explained, renew_epoch
 from tornado_sse.backends.sqlite_log import Head, read_page, read_state, read_tail
 from tornado_sse.backends.sqlite_reader import Anew, Reader
 from tornado_sse.backends.sqlite_writer import Writer
+from tornado_sse.backends.tailed import CACHE, Tail, TailedBackend
 from tornado_sse.errors import BackendError, SettingError
-from tornado_sse.log import ChannelLog, Retention
+from tornado_sse.log import Retention
 from tornado_sse.record import Draft, Record
 
 __all__ = ["SQLiteBackend", "renew_epoch"]
 
 _T = TypeVar("_T")
 
-#: How much of a followed channel is kept in memory, at most: what most who reconnect have missed.
-_CACHE: Final = Retention(events=1_000, bytes=256 * 1024, age=None, keys=None)
-
 # SQLite holds no larger value.
 _MOST_BYTES: Final = 999_999_000
 
-# How many logs in memory are looked through at a time for what is too old.
-_EXPIRED: Final = 1_000
 
-
-class SQLiteBackend(Backend):
+class SQLiteBackend(TailedBackend):
     """Keeps channels in a database file, beside which SQLite makes two more, ``-wal`` and ``-shm``.
 
     Any number of processes of one host may have it open, on a local disk: SQLite's write-ahead log does not
@@ -90,7 +77,7 @@ class SQLiteBackend(Backend):
         retention: RetentionOf,
         *,
         durability: Durability = "process",
-        cache: Retention = _CACHE,
+        cache: Retention = CACHE,
         timeout: float = 5.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -98,26 +85,19 @@ class SQLiteBackend(Backend):
             raise SettingError("broker", f"needs the path of a database file, not {path!r}; or use memory://")
         if durability not in ("process", "power"):
             raise SettingError("durability", f"must be 'process' or 'power', not {durability!r}")
-        self.epoch = ""
-        self.position = 0
-        #: The followed channels, by name; for the writer.
-        self.followed: OrderedDict[str, _Following] = OrderedDict()
+        super().__init__(retention, cache)
         self._path = os.path.abspath(path)
-        self._retention = lru_cache(maxsize=10_000)(retention)
         self._durability = durability
-        self._cache = cache
         self._timeout = timeout
         self._clock = clock
-        self._listener: Listener | None = None
         self._writer: Writer | None = None
         self._reader = Reader(self._path, timeout)
         self._pool: ThreadPoolExecutor | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._closed = False
 
     def start(self, listener: Listener) -> None:
         """Begin to work for a broker, on the running event loop. The file is opened in another thread."""
-        self._listener = listener
+        super().start(listener)
         loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(1, "tornado_sse reader")
         self._writer = Writer(
@@ -141,23 +121,6 @@ class SQLiteBackend(Backend):
         await self._checked().sync()
         return self.position
 
-    async def follow(self, channel: str) -> ChannelLog:
-        """Begin to tell of a channel. Its log in memory has the recent events only; `read` has the others."""
-        self._checked()
-        following = self.followed.get(channel)
-        if following is None:
-            following = self.followed[channel] = _Following()
-            following.loading = asyncio.get_running_loop().create_task(self._load(channel, following))
-            # It may fail when nobody waits for it any more.
-            following.loading.add_done_callback(lambda task: task.cancelled() or task.exception())
-        assert following.loading is not None
-        # Shielded: others may wait for it too.
-        return await asyncio.shield(following.loading)
-
-    def unfollow(self, channel: str) -> None:
-        """Stop telling of a channel."""
-        self.followed.pop(channel, None)
-
     async def read(self, channel: str, after: int, size: int) -> Page:
         """Read events of a channel, as the file has them."""
         await self._opened()
@@ -177,95 +140,16 @@ class SQLiteBackend(Backend):
             self._closing = asyncio.get_running_loop().create_task(self._close())
         await asyncio.shield(self._closing)
 
-    # What the writer tells
-
-    def on_begun(self, epoch: str, position: int) -> None:
-        """Begin with a log that is new, or new to this process."""
-        first = not self.epoch
-        self.epoch, self.position = epoch, position
-        for following in self.followed.values():
-            following.kept.clear()
-            following.floor = 0
-            if following.log is not None:
-                following.log.clear(position)
-        if self._listener is not None:
-            self._listener.on_records((), position)
-            if not first:
-                self._listener.on_epoch()
-
-    def on_news(self, records: Sequence[Record], position: int) -> None:
-        """Take new events into the logs in memory, and tell of them."""
-        told = []
-        for record in records:
-            following = self.followed.get(record.channel)
-            if following is None:
-                continue
-            if following.log is None:
-                following.kept.append(record)
-            else:
-                following.log.append(record)
-                told.append(record)
-        self.position = position
-        if self._listener is not None:
-            self._listener.on_records(told, position)
-
-    def on_lost(self, floors: Mapping[str, int]) -> None:
-        """Set the logs' starts behind what was gone before it could be told."""
-        for channel, floor in floors.items():
-            following = self.followed.get(channel)
-            if following is not None:
-                following.floor = floor
-                if following.log is not None:
-                    following.log.start = max(following.log.start, floor)
-                    if self._listener is not None:
-                        self._listener.on_gap(channel)
-
-    def on_time(self, now: float) -> None:
-        """Drop what is too old from some of the logs in memory; from the others the next times."""
-        for channel in [*islice(self.followed, _EXPIRED)]:
-            self.followed.move_to_end(channel)
-            log = self.followed[channel].log
-            if log is not None:
-                log.expire(now)
+    async def read_tail(self, channel: str, limit: Retention) -> Tail:
+        """Return the last events of a channel."""
+        return await self._ask(lambda db, head: read_tail(db, head, channel, limit))
 
     # How it is done
 
     def _checked(self) -> Writer:
-        if self._closed:
-            raise BackendError(self.name, "it has been closed")
-        if self._writer is None:
-            raise BackendError(self.name, "it has not been started")
+        self._check()
+        assert self._writer is not None
         return self._writer
-
-    async def _opened(self) -> None:
-        self._checked()
-        if not self.epoch:
-            await self.sync()
-
-    async def _load(self, channel: str, following: _Following) -> ChannelLog:
-        try:
-            limit = _smaller(self._retention(channel), self._cache)
-            await self._opened()
-            epoch = None
-            while epoch != self.epoch:
-                epoch = self.epoch
-                tail = await self._ask(lambda db, head: read_tail(db, head, channel, limit))
-                await self.sync()
-        except BaseException:
-            if self.followed.get(channel) is following:
-                del self.followed[channel]
-            raise
-        log = ChannelLog(limit)
-        for record in tail.records:
-            log.append(record)
-        for record in following.kept:
-            if record.position > tail.position:
-                log.append(record)
-        log.start = max(log.start, tail.start, following.floor)
-        log.end = max(log.end, log.start)
-        following.kept.clear()
-        following.log = log
-        return log
 
     async def _ask(self, question: Callable[[sqlite3.Connection, Head], _T]) -> _T:
         """Return the answer to a question about the log as it was told."""
@@ -293,31 +177,6 @@ class SQLiteBackend(Backend):
         self._pool.shutdown()
         self._listener = None
         self.followed.clear()
-
-
-class _Following:
-    """A followed channel."""
-
-    __slots__ = ("floor", "kept", "loading", "log")
-
-    def __init__(self) -> None:
-        #: Its log in memory, when that is whole.
-        self.log: ChannelLog | None = None
-        #: What has been told before that.
-        self.kept: list[Record] = []
-        #: Up to where something may have been lost.
-        self.floor = 0
-        self.loading: asyncio.Task[ChannelLog] | None = None
-
-
-def _smaller(one: Retention, other: Retention) -> Retention:
-    limits = {}
-    for field in fields(Retention):
-        given = [
-            limit for limit in (getattr(one, field.name), getattr(other, field.name)) if limit is not None
-        ]
-        limits[field.name] = min(given, default=None)
-    return Retention(**limits)
 
 
 def _is_unicode(text: str) -> bool:

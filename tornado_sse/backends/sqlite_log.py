@@ -11,12 +11,12 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from tornado_sse.backends.sqlite_retention import KEYED, PLAIN, read_tallies, save_tallies, trim
+from tornado_sse.backends.tailed import Tail
 from tornado_sse.log import OVERHEAD, Retention
 from tornado_sse.record import Draft, Record, with_id
 
 __all__ = [
     "Head",
-    "Tail",
     "append_events",
     "follow_only",
     "read_head",
@@ -47,16 +47,6 @@ class Head(NamedTuple):
     floor: int
     #: When the last event was appended: microseconds. What is appended next is no older.
     time: int
-
-
-class Tail(NamedTuple):
-    """The recent events of a channel."""
-
-    records: Sequence[Record]
-    #: All that came after this position is there, or has been replaced.
-    start: int
-    #: As far as the log went.
-    position: int
 
 
 def read_head(db: sqlite3.Connection) -> Head:
