@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tornado_sse.backends.base import WINDOW
 from tornado_sse.backends.memory import MemoryBackend
 from tornado_sse.errors import BackendError
 from tornado_sse.log import Retention
@@ -62,6 +63,19 @@ async def test_it_acknowledges_at_once_and_has_told_by_then() -> None:
     assert backend.append(Draft("b", FRAME)) == 2
     assert [record.position for record in ear.told] == [1]
     assert ear.position == backend.position == await backend.sync() == 2
+
+
+async def test_message_ids_are_forgotten_when_nobody_will_send_them_again() -> None:
+    clock = Clock()
+    backend, ear = opened(clock=clock)
+    draft = Draft("a", FRAME, None, "m")
+    assert backend.append(draft) == 1
+    clock.advance(WINDOW)
+    assert backend.append(draft) == 1
+    clock.advance(0.1)
+    assert backend.append(draft) == 2
+    assert len(backend._ids) == 1
+    assert ear.position == 2
 
 
 async def test_each_one_is_another_epoch() -> None:

@@ -574,7 +574,7 @@ async def test_no_room(opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch
 
     def small(*arguments: Any) -> sqlite3.Connection:
         connections.append(open_log(*arguments))
-        connections[-1].execute("PRAGMA max_page_count = 40")
+        connections[-1].execute("PRAGMA max_page_count = 42")
         return connections[-1]
 
     monkeypatch.setattr(sqlite_writer, "open_log", small)

@@ -4,8 +4,9 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -121,9 +122,21 @@ def test_many_may_open_a_new_file_at_once(path: str) -> None:
 
 def test_a_newer_schema_is_left_alone(path: str) -> None:
     with closing(open_log(path, "process", 1.0)) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     with pytest.raises(BackendError, match="was made by a newer tornado-sse; install that here too"):
         open_log(path, "process", 1.0)
+
+
+def test_an_older_schema_is_brought_on(path: str) -> None:
+    with closing(open_log(path, "process", 1.0)) as db:
+        (epoch,) = db.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
+        schema = db.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+        db.execute("DROP TABLE message")
+        db.execute("PRAGMA user_version = 1")
+    with closing(open_log(path, "process", 1.0)) as db:
+        assert db.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone() == (epoch,)
+        assert db.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall() == schema
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
 
 
 @pytest.mark.parametrize(
@@ -244,9 +257,24 @@ def test_a_database_that_is_damaged(path: str) -> None:
         db.execute("SELECT sum(length(frame)) FROM event").fetchone()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_file_that_may_not_be_written(path: str) -> None:
-    open_log(path, "process", 1.0).close()
-    os.chmod(path, 0o400)
-    with pytest.raises(BackendError, match="can't be written"), explained(path, 1.0):
-        open_log(path, "process", 1.0)
+@contextmanager
+def ordinary_user() -> Iterator[None]:
+    """Be somebody to whom permissions apply: root may write everywhere."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_a_file_that_may_not_be_written() -> None:
+    with TemporaryDirectory() as folder:  # where others may look too
+        path = f"{folder}/log.db"
+        open_log(path, "process", 1.0).close()
+        os.chmod(path, 0o444)
+        os.chmod(folder, 0o555)
+        with ordinary_user(), pytest.raises(BackendError, match="can't be written"), explained(path, 1.0):
+            open_log(path, "process", 1.0)
+        os.chmod(folder, 0o700)

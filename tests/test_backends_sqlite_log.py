@@ -31,8 +31,10 @@ def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
-def append(db: sqlite3.Connection, *drafts: Draft, retention: Retention = UNLIMITED, time: int = 0) -> None:
-    append_events(db, read_head(db)._replace(time=time), drafts, lambda channel: retention)
+def append(
+    db: sqlite3.Connection, *drafts: Draft, retention: Retention = UNLIMITED, time: int = 0
+) -> list[int]:
+    return append_events(db, read_head(db)._replace(time=time), drafts, lambda channel: retention)
 
 
 def positions(records: object) -> list[int]:
@@ -55,6 +57,23 @@ def test_what_is_appended_is_read_as_it_was(db: sqlite3.Connection) -> None:
     assert positions(read_page(db, head, "a", 0, 3, 1000)[0]) == [1, 3]
     assert positions(read_page(db, head, "a", 0, 2, 1000)[0]) == [1]
     assert positions(read_page(db, head, "a", 1, 3, 1000)[0]) == [3]
+
+
+def test_a_message_id_is_appended_once(db: sqlite3.Connection) -> None:
+    one, other = Draft("a", FRAME, None, "m"), Draft("b", FRAME, None, "m")
+    assert append(db, one, Draft("a", FRAME), one, other) == [1, 2, 1, 3]
+    assert append(db, other, one, Draft("a", FRAME)) == [3, 1, 4]
+    assert positions(read_page(db, read_head(db), "a", 0, 9, 1000)[0]) == [1, 2, 4]
+    assert append(db, one) == [1]
+    assert read_head(db).position == 4
+
+
+def test_what_replaced_an_event_is_not_replaced_by_its_repetition(db: sqlite3.Connection) -> None:
+    old, new = Draft("a", b"data: old\n\n", "k", "m"), Draft("a", b"data: new\n\n", "k")
+    assert append(db, old, new, old) == [1, 2, 1]
+    assert append(db, old) == [1]
+    (record,) = read_state(db, read_head(db), "a", 9)
+    assert (record.position, record.frame.endswith(b"data: new\n\n")) == (2, True)
 
 
 def test_pages_merge_events_with_and_without_a_key(db: sqlite3.Connection) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tornado_sse.backends import sqlite_retention
+from tornado_sse.backends.base import WINDOW
 from tornado_sse.backends.sqlite_file import open_log
 from tornado_sse.backends.sqlite_log import append_events, read_head
 from tornado_sse.backends.sqlite_retention import Sweeper, Tally, read_tallies, save_tallies
@@ -156,3 +157,14 @@ def test_a_sweeper_rests_between_rounds(db: sqlite3.Connection) -> None:
     before = time.monotonic()
     assert sweeper.sweep(db, 0)
     assert sweeper.next >= before + 1.0
+
+
+def test_message_ids_are_forgotten_when_nobody_will_send_them_again(db: sqlite3.Connection) -> None:
+    window = round(WINDOW * SECOND)
+    for number, now in enumerate((0, 0, SECOND)):
+        head = read_head(db)._replace(time=now)
+        append_events(db, head, [Draft("a", FRAME, None, str(number))], lambda channel: Retention())
+    rounds(Sweeper(lambda channel: Retention()), db, window)
+    assert db.execute("SELECT count(*) FROM message").fetchone() == (3,)
+    rounds(Sweeper(lambda channel: Retention()), db, window + 1)
+    assert db.execute("SELECT id FROM message").fetchall() == [("2",)]

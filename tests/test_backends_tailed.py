@@ -43,7 +43,9 @@ class Elsewhere(TailedBackend):
 
     name = "elsewhere"
 
-    def __init__(self, *found: Record, start: int = 0, meanwhile: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self, *found: Record, start: int = 0, meanwhile: Callable[[], object] = lambda: None
+    ) -> None:
         super().__init__(lambda channel: Retention(events=5))
         self.found = found
         self.first = start

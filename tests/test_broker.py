@@ -164,6 +164,11 @@ async def test_what_a_publisher_never_awaits_does_not_pile_up(broker: Broker, co
         (InvalidEventError, ("a", 1), {"event": "two\nlines"}),
         (InvalidEventError, ("a", 1), {"key": "two\nlines"}),
         (InvalidEventError, ("a", 1), {"key": 7}),
+        (InvalidEventError, ("a", 1), {"key": ""}),
+        (InvalidEventError, ("a", 1), {"message_id": "two\nlines"}),
+        (InvalidEventError, ("a", 1), {"message_id": ""}),
+        (InvalidEventError, ("a", 1), {"message_id": 7}),
+        (InvalidEventError, ("a", 1), {"message_id": "x" * 201}),
         (EncodeError, ("a", "\ud800"), {"serializer": "text"}),
     ],
 )
@@ -175,6 +180,14 @@ async def test_what_can_not_be_published_leaves_no_trace(
         broker.publish(*arguments, **options)
     assert (await broker.publish("a", "good")).endswith("-1")
     assert (await it.event()).data == '"good"'
+
+
+async def test_what_is_published_again_is_published_once(broker: Broker, connect: Connect) -> None:
+    it = await follow(connect, "a")
+    first = await broker.publish("a", 1, message_id="m")
+    assert await broker.publish("a", 1, message_id="m") == first
+    second = await broker.publish("a", 2, message_id="n" * 200)
+    assert [event.id for event in await it.events(2)] == [first, second]
 
 
 async def test_the_broker_s_serializer_is_the_default(connect: Connect, serve: Serve) -> None:

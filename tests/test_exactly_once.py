@@ -115,7 +115,8 @@ class Follow(SSEHandler):
 class Publish(tornado.web.RequestHandler):
     async def post(self, channel):
         text = self.request.body.decode()
-        self.write(await self.settings["sse_broker"].publish(channel, text, serializer="text"))
+        broker = self.settings["sse_broker"]
+        self.write(await broker.publish(channel, text, serializer="text", message_id=text))
 
 async def main():
     broker = Broker(sys.argv[1], retention=Retention(events=None, bytes=None))
@@ -152,7 +153,7 @@ class Server:
 
 
 class Publisher:
-    """Publishes one event after the other. What is not acknowledged may be in the log or not."""
+    """Publishes one event after the other, each again until it is acknowledged: each is in the log once."""
 
     def __init__(self, address: tuple[str, int], channel: str, name: str) -> None:
         self.address = address
@@ -173,7 +174,6 @@ class Publisher:
         connection = await Connection.open(*self.address)
         try:
             while True:
-                self.number += 1
                 text = f"{self.name} {self.number}"
                 self.attempted.add(text)
                 await connection.request(f"/publish/{self.channel}", method="POST", body=text.encode())
@@ -181,6 +181,7 @@ class Publisher:
                 size = int(connection.headers["Content-Length"])
                 event_id = (await connection.reader.readexactly(size)).decode()
                 self.acknowledged.append((position(event_id), self.channel, text))
+                self.number += 1
         finally:
             connection.reset()
 

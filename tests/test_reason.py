@@ -21,4 +21,5 @@ def test_an_end_is_clean_if_what_was_written_has_been_sent() -> None:
         Reason.EXPIRED,
         Reason.REVOKED,
         Reason.DRAINED,
+        Reason.RESET,
     }

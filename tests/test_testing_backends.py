@@ -338,6 +338,15 @@ FAULTS: list[tuple[Any, str]] = [
         ),
         "where those after .* were asked for",
     ),
+    # message ids
+    (
+        altering(lambda self, draft: draft._replace(message_id=None)),
+        "a message id is appended once",
+    ),
+    (
+        altering(lambda self, draft: draft._replace(channel="once") if draft.message_id else draft),
+        "gives position .* to two events",
+    ),
     # keys
     (
         altering(lambda self, draft: changed(draft, key=draft.key and f"{draft.key}{self.position}")),
@@ -444,9 +453,12 @@ async def test_two_processes_have_one_epoch(tmp_path: Path) -> None:
 
 async def test_sync_tells_what_others_had_acknowledged(tmp_path: Path) -> None:
     class Late(SQLiteBackend):
+        late = True
+
         async def sync(self) -> int:
-            if not self.epoch:
-                await super().sync()
+            await super().sync()
+            if self.late:
+                self.late = False
                 self.position -= 1
             return self.position
 
@@ -470,6 +482,16 @@ async def test_what_others_append_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(AssertionError, match=r"the listener, of two processes that append,: .* is missing"):
         await check_backend(lambda retention: Selfish(str(tmp_path / "log.db"), retention), shared=True)
+
+
+async def test_a_message_id_counts_in_all_processes(tmp_path: Path) -> None:
+    class Own(SQLiteBackend):
+        def append(self, draft: Draft) -> Any:
+            mine = draft.message_id and f"{draft.message_id} {id(self)}"
+            return super().append(draft._replace(message_id=mine))
+
+    with pytest.raises(AssertionError, match=r"what another process has appended at .*, by its message id"):
+        await check_backend(lambda retention: Own(str(tmp_path / "log.db"), retention), shared=True)
 
 
 async def test_a_store_that_gives_out_positions_again_is_found(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ The package, in reading order. Each module imports only from those above it:
 `.gap`           the event that tells of lost events
 `.subscriber`    a cursor into the log, and the stream that is brought to its end
 `.beginning`     where a subscriber begins
-`.publishing`    what publishing returns
+`.publishing`    what is published, and what publishing returns
 `.broker`        `Broker`: publish once
 `.following`     a handler that follows channels: `subscribe`, `authorize`, `snapshot`
 `.handler`       `SSEHandler`: where to begin

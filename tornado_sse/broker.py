@@ -16,18 +16,20 @@ from typing import Final, Self
 from tornado_sse.backends import Backend, open_backend
 from tornado_sse.beginning import STARTS, Beginning, begin, primer
 from tornado_sse.draining import drain
-from tornado_sse.encoder import encode_event
-from tornado_sse.errors import BackendError, BrokerClosedError, StreamClosedError, SubscribeError
-from tornado_sse.event import Event
+from tornado_sse.errors import (
+    BackendError,
+    BrokerClosedError,
+    StreamClosedError,
+    SubscribeError,
+)
 from tornado_sse.fanout import FanOut
 from tornado_sse.log import ChannelLog, Retention
 from tornado_sse.observer import Observer, Stats, guarded
 from tornado_sse.piece import SIZE
-from tornado_sse.publishing import Published, Publishing
+from tornado_sse.publishing import Published, Publishing, make_draft
 from tornado_sse.reason import Reason
-from tornado_sse.record import Draft, Record, check_channel, format_id
+from tornado_sse.record import Record, check_channel, format_id
 from tornado_sse.rights import Authorize, allowed
-from tornado_sse.serializers import encode, get_serializer
 from tornado_sse.stream import Stream
 from tornado_sse.subscriber import Snapshot, Subscriber
 
@@ -105,6 +107,7 @@ class Broker:
         event: str | None = None,
         key: str | None = None,
         serializer: str | None = None,
+        message_id: str | None = None,
     ) -> Awaitable[str]:
         """Publish an event to a channel.
 
@@ -114,6 +117,9 @@ class Broker:
         :arg str key: says that this event replaces the last one of the same key: who is behind gets only the
             latest, and ``start="state"`` begins with the latest of every key.
         :arg str serializer: the name of the serializer; None for the broker's.
+        :arg str message_id: makes it safe to try again after an error, or without an answer: an event with
+            the message id of one that was published to the channel in the last two minutes is the same event.
+            It is not published again, and what is returned is the id of the first. Up to 200 characters.
 
         The order of the calls is the order of the events. Returns an awaitable of the event's id, done
         when the event is as safe as the backend promises. It may be left alone; that the log could not be
@@ -122,18 +128,15 @@ class Broker:
         :raises InvalidChannelError: if no channel can have that name.
         :raises EncodeError: if the serializer can't write the payload.
         :raises SerializerNotFoundError: if there is no such serializer.
-        :raises InvalidEventError: if ``event`` can't be put on the wire, or ``key`` is no text.
+        :raises InvalidEventError: if ``event`` can't be put on the wire, or ``key`` or ``message_id`` is not
+            one line of text.
         :raises BrokerClosedError: if the broker has been closed.
         :raises BackendError: when awaited, if the log can't be written.
         """
-        check_channel(channel)
-        chosen = get_serializer(serializer or self._serializer)
-        frame = encode_event(Event(encode(chosen, payload), event, codec=chosen.codec))
-        if key is not None:
-            Event("", key)  # a key has the limits of a type: text, on one line
+        draft = make_draft(channel, payload, event, key, serializer or self._serializer, message_id)
         self._started()
-        self.observer.on_publish(channel, len(frame))
-        position = self._backend.append(Draft(channel, frame, key))
+        self.observer.on_publish(channel, len(draft.frame))
+        position = self._backend.append(draft)
         if isinstance(position, int):
             self._unpaced = (self._unpaced + 1) % _CALLS_PER_TURN
             return Published(format_id(self._backend.epoch, position), wait=not self._unpaced)

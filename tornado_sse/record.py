@@ -35,6 +35,8 @@ class Draft(NamedTuple):
     frame: bytes
     #: What the event is the latest state of; None if it stands for itself.
     key: str | None = None
+    #: What tells that it is the same event when it is appended again; None if it never is.
+    message_id: str | None = None
 
 
 class Record(NamedTuple):

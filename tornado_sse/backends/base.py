@@ -25,6 +25,10 @@ of the channel's log, and the listener is told of a gap in it. Of several events
 other so fast, another process may be told the last one alone. A log in memory has the latest event of every
 key that is kept, wherever it starts.
 
+*Once.* An append with the message id of one to the same channel within the last `WINDOW` seconds adds
+nothing, and is acknowledged with the position of the first, whatever else it says and whatever has become of
+the first. So whoever got no answer asks again.
+
 *Failure.* An append either fails with `BackendError`, and then the event may be in the log only if that
 could not be found out, or it is acknowledged, and then the event is there. A backend that is away comes back
 by itself. It never tells an event twice.
@@ -37,12 +41,15 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from tornado_sse.log import ChannelLog, Retention
 from tornado_sse.record import Draft, Record
 
-__all__ = ["Backend", "Listener", "Page", "RetentionOf"]
+__all__ = ["WINDOW", "Backend", "Listener", "Page", "RetentionOf"]
+
+#: For how long a message id is remembered at least, in seconds: longer than anybody goes on trying.
+WINDOW: Final = 120.0
 
 #: How much of a channel to keep, by its name.
 RetentionOf = Callable[[str], Retention]

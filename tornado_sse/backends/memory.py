@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from tornado_sse.backends.base import Backend, Listener, Page, RetentionOf
+from tornado_sse.backends.base import WINDOW, Backend, Listener, Page, RetentionOf
 from tornado_sse.errors import BackendError
 from tornado_sse.log import ChannelLog
 from tornado_sse.record import Draft, Record, new_epoch, with_id
@@ -39,6 +39,8 @@ class MemoryBackend(Backend):
         self._logs: OrderedDict[str, ChannelLog] = OrderedDict()
         self._followed: set[str] = set()
         self._floor = 0
+        # The positions of events with a message id, and when they were appended, by channel and id.
+        self._ids: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
 
     def start(self, listener: Listener) -> None:
         """Begin to work for a broker."""
@@ -48,8 +50,13 @@ class MemoryBackend(Backend):
         """Append an event. It is acknowledged at once."""
         listener = self._checked()
         channel = draft.channel
-        position = self.position = self.position + 1
         now = self._clock()
+        self._forget_ids(now)
+        if draft.message_id is not None:
+            position, _ = self._ids.setdefault((channel, draft.message_id), (self.position + 1, now))
+            if position <= self.position:
+                return position
+        position = self.position = self.position + 1
         record = Record(position, channel, with_id(draft.frame, self.epoch, position), draft.key, now)
         log = self._logs.get(channel)
         if log is None:
@@ -91,6 +98,7 @@ class MemoryBackend(Backend):
         """Forget everything."""
         self._listener = None
         self._logs.clear()
+        self._ids.clear()
 
     def _checked(self) -> Listener:
         if self._listener is None:
@@ -107,6 +115,10 @@ class MemoryBackend(Backend):
         else:
             log.expire(self._clock())
         return log
+
+    def _forget_ids(self, now: float) -> None:
+        while self._ids and next(iter(self._ids.values()))[1] < now - WINDOW:
+            self._ids.popitem(last=False)
 
     def _forget_the_quiet(self, now: float) -> None:
         # Two steps around the channels for each event: however many names come, as many can go.

@@ -30,9 +30,10 @@ __all__ = ["Durability", "explained", "identity", "open_log", "open_reader", "re
 #: What an acknowledged event outlives: the end of the process, or that of the machine.
 Durability = Literal["process", "power"]
 
-# "SSE1", and the number of the schema below. Whoever changes it raises the number, and brings old files on.
+# "SSE1", and the number of the schema below. Whoever changes it raises the number, and adds how old files get
+# there.
 _APPLICATION: Final = 0x53534531
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 # Names are compared byte by byte (SQLite's default), so no two channels are ever mixed up.
 _SCHEMA: Final = (
@@ -51,8 +52,19 @@ _SCHEMA: Final = (
                              bytes INTEGER NOT NULL, keys INTEGER NOT NULL) WITHOUT ROWID""",
     "CREATE INDEX channel_floor ON channel (floor)",
     f"PRAGMA application_id = {_APPLICATION}",
-    f"PRAGMA user_version = {_VERSION}",
+    "PRAGMA user_version = 1",
 )
+
+# What each version has that the one before it had not.
+_NEWER: Final = {
+    2: (
+        # The events that were appended with a message id, for as long as that is remembered.
+        """CREATE TABLE message (channel TEXT NOT NULL, id TEXT NOT NULL, position INTEGER NOT NULL,
+                                 time INTEGER NOT NULL, PRIMARY KEY (channel, id)) WITHOUT ROWID""",
+        "CREATE INDEX message_time ON message (time)",
+        "PRAGMA user_version = 2",
+    ),
+}
 
 # The write-ahead log is cut back to this many bytes when a burst has made it larger.
 _MOST_WAL: Final = 64 * 1024 * 1024
@@ -220,6 +232,10 @@ def _prepare(connection: sqlite3.Connection, path: str, durability: Durability, 
     connection.execute("BEGIN IMMEDIATE")
     if not _is_ours(connection, path):
         for statement in _SCHEMA:
+            connection.execute(statement)
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    for newer in range(version + 1, _VERSION + 1):
+        for statement in _NEWER[newer]:
             connection.execute(statement)
     known: dict[str, object] = dict(connection.execute("SELECT name, value FROM meta"))
     boot, now = known.get("boot"), _boot_id()

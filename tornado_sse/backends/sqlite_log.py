@@ -65,15 +65,49 @@ def read_head(db: sqlite3.Connection) -> Head:
 
 def append_events(
     db: sqlite3.Connection, now: Head, drafts: Sequence[Draft], retention: Callable[[str], Retention]
-) -> None:
+) -> list[int]:
     """Add events behind the log's head, and drop what they replace and what there is no more room for.
 
     :arg now: the head, with the time of the new events.
+
+    Returns their positions. An event that has been appended before, by its message id, is not added, and has
+    the position that it was given then.
     """
-    tallies = read_tallies(db, {draft.channel for draft in drafts}, now.floor)
+    positions: list[int] = []
+    added: list[tuple[int, Draft]] = []
+    last = now.position
+    for draft in drafts:
+        position = last + 1
+        if draft.message_id is not None:
+            position = _remember(db, draft.channel, draft.message_id, position, now.time)
+        positions.append(position)
+        if position > last:
+            last = position
+            added.append((position, draft))
+    _add(db, now, added, retention)
+    return positions
+
+
+def _remember(db: sqlite3.Connection, channel: str, message_id: str, position: int, time: int) -> int:
+    """Note where an event is about to be, unless it is in the log already; return its position."""
+    (found,) = db.execute(
+        """INSERT INTO message VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET time = message.time
+           RETURNING position""",
+        (channel, message_id, position, time),
+    ).fetchone()
+    return int(found)
+
+
+def _add(
+    db: sqlite3.Connection,
+    now: Head,
+    added: Sequence[tuple[int, Draft]],
+    retention: Callable[[str], Retention],
+) -> None:
+    tallies = read_tallies(db, {draft.channel for _, draft in added}, now.floor)
     rows: list[tuple[int, str, str | None, int, bytes]] = []
     latest: dict[tuple[str, str], tuple[int, str, str | None, int, bytes]] = {}
-    for position, (channel, frame, key) in enumerate(drafts, now.position + 1):
+    for position, (channel, frame, key, _) in added:
         row = (position, channel, key, now.time, frame)
         if key is None:
             rows.append(row)

@@ -5,8 +5,8 @@ limits when it exceeds them by an eighth, so that the oldest events are deleted 
 
 Age is seen to by a `Sweeper`, a few channels at a time, whether or not anybody writes to them. A channel of
 which nothing is left is forgotten: its floor becomes part of one that is common to all channels without a
-row, which is why names may come and go for ever. Since time never runs backwards in a log, the oldest events
-are also the first.
+row, which is why names may come and go for ever. Message ids are forgotten in the same rounds. Since time
+never runs backwards in a log, the oldest events are also the first.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from tornado_sse.backends.base import WINDOW
 from tornado_sse.log import OVERHEAD, Retention
 
 __all__ = ["KEYED", "PLAIN", "Sweeper", "Tally", "read_tallies", "save_tallies", "trim"]
@@ -68,6 +69,7 @@ class Sweeper:
         """Go on with the next channels, at a time in microseconds; return whether that ends a round."""
         began = time.monotonic()
         self.next = began + _PAUSE
+        _forget_messages(db, now)
         last = _sweep(db, self._last, _SWEPT, now, self._age)
         self._took += time.monotonic() - began
         self._last = last or ""
@@ -175,6 +177,15 @@ def _drop_old(db: sqlite3.Connection, channel: str, tally: Tally, before: int, m
 def _delete(db: sqlite3.Connection, channel: str, run: str, upto: int, tally: Tally) -> None:
     db.execute(f"DELETE FROM event WHERE {run} AND position <= :upto", {"channel": channel, "upto": upto})
     tally.floor = max(tally.floor, upto)
+
+
+def _forget_messages(db: sqlite3.Connection, now: int) -> None:
+    """Forget message ids that nobody will send again, some at a time."""
+    before = now - round(WINDOW * 1e6)
+    old = "SELECT channel, id FROM message WHERE time < ? LIMIT ?"
+    # To look costs nothing, to write takes the lock.
+    if db.execute(old, (before, 1)).fetchone():
+        db.execute(f"DELETE FROM message WHERE (channel, id) IN ({old})", (before, _DROPPED))
 
 
 def _sweep(

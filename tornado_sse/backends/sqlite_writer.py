@@ -247,18 +247,18 @@ class Writer(threading.Thread):
         head = self._begin(db, "BEGIN IMMEDIATE")
         self._tell(db, head)
         time = self._now(head)
-        append_events(db, head._replace(time=time), drafts, self._retention)
+        positions = append_events(db, head._replace(time=time), drafts, self._retention)
         db.execute("COMMIT")
-        first = head.position + 1
-        self._seen = head.position + len(drafts)
         followed = self._owner.followed
-        records = [
-            Record(position, channel, with_id(frame, head.epoch, position), key, time / 1e6)
-            for position, (channel, frame, key) in enumerate(drafts, first)
-            if channel in followed
-        ]
-        futures = [request.future for request in requests]
-        self._post(_acknowledge, self._owner, records, self._seen, futures, first)
+        records = []
+        for position, (channel, frame, key, _) in zip(positions, drafts, strict=True):
+            if position > self._seen:  # it was not there before
+                self._seen = position
+                if channel in followed:
+                    frame = with_id(frame, head.epoch, position)
+                    records.append(Record(position, channel, frame, key, time / 1e6))
+        acknowledged = [(request.future, place) for request, place in zip(requests, positions, strict=True)]
+        self._post(_acknowledge, self._owner, records, self._seen, acknowledged)
 
     # Looking
 
@@ -329,13 +329,16 @@ class Writer(threading.Thread):
 
 
 def _acknowledge(
-    owner: Owner, records: Sequence[Record], position: int, futures: Sequence[asyncio.Future[int]], first: int
+    owner: Owner,
+    records: Sequence[Record],
+    position: int,
+    acknowledged: Sequence[tuple[asyncio.Future[int] | None, int]],
 ) -> None:
     try:
         owner.on_news(records, position)
     finally:
-        for place, future in enumerate(futures, first):
-            if not future.done():
+        for future, place in acknowledged:
+            if future is not None and not future.done():
                 future.set_result(place)
 
 

@@ -75,6 +75,7 @@ async def check_backend(
         await _check_pages(probe)
         await check_keys(probe)
         await check_limits(probe)
+        await _check_message_ids(probe)
         if advance is not None:
             await check_age(probe, advance)
         await _check_names(probe)
@@ -217,6 +218,35 @@ async def _check_pages(probe: Probe) -> None:
             probe.fail(f"reads {show(page)} where there is nothing; an empty page, and no more")
 
 
+async def _check_message_ids(probe: Probe) -> None:
+    """What is appended again is there once, where it was first, and does not undo what came after it."""
+    name = "once"
+    await probe.follow(name)
+    begin = len(probe.told)
+    drafts = [
+        Draft(name, b"data: %d\n\n" % number, f"k{number}" if number % 2 else None, f"{number} '\N{SNOWMAN}")
+        for number in range(10)
+    ]
+    # The second of each while the first is on its way.
+    pairs = [(probe.offer(draft), probe.repeat(draft)) for draft in drafts]
+    positions = [(await probe.settle(first), await again) for first, again in pairs]
+    replacing = await probe.append(name, b"data: latest\n\n", "k1")
+    await probe.append("once.other")
+    for draft, (first, again) in zip(drafts, positions, strict=True):
+        for position in (again, await probe.repeat(draft)):
+            if position != first:
+                probe.fail(
+                    f"appends {show(draft)} at {first} and again at {position}; a message id is appended once"
+                )
+    await probe.settle(probe.offer(drafts[0]._replace(channel="once.other")))
+    await probe.sync()
+    appended = [first for first, _ in positions] + [replacing]
+    probe.same(probe.told[begin:], appended, "the listener")
+    appended.remove(positions[1][0])
+    probe.same(await probe.all(name), appended, "read() of what was appended twice")
+    probe.unfollow(name)
+
+
 async def _check_names(probe: Probe) -> None:
     """No two names are taken for each other, and there may be many."""
     names = (*_NAMES, *(f"many.{i}" for i in range(300)))
@@ -240,6 +270,10 @@ async def _check_sharing(one: Probe, two: Probe) -> None:
             two.fail(
                 f"has not heard of position {at} when sync() returns, which another process had acknowledged"
             )
+        draft = Draft(f"{name}.once", b"data: x\n\n", None, "m")
+        first, again = await one.settle(one.offer(draft)), await two.repeat(draft)
+        if again != first:
+            two.fail(f"appends at {again} what another process has appended at {first}, by its message id")
         if one.backend.epoch != two.backend.epoch:
             two.fail(f"has the epoch {two.backend.epoch!r}, and another process has {one.backend.epoch!r}")
         two.acknowledged = one.acknowledged

@@ -100,12 +100,21 @@ class Probe:
 
     def begin(self, channel: str, frame: bytes = b"data: x\n\n", key: str | None = None) -> Awaitable[int]:
         """Append an event; return an awaitable of its position."""
-        draft = Draft(channel, frame, key)
+        return self.offer(Draft(channel, frame, key))
+
+    def offer(self, draft: Draft) -> Awaitable[int]:
+        """Append a draft; return an awaitable of its position."""
+        return _Appending(self._acknowledged, draft, self._append(draft))
+
+    def repeat(self, draft: Draft) -> Awaitable[int]:
+        """Append a draft that has been appended; return an awaitable of the position that is given."""
+        return _Appending(self._repeated, draft, self._append(draft))
+
+    def _append(self, draft: Draft) -> int | asyncio.Future[int]:
         try:
-            result = self.backend.append(draft)
+            return self.backend.append(draft)
         except Exception as error:
             self.fail(f"can't append {show(draft)}", error)
-        return _Appending(self._acknowledged, draft, result)
 
     async def settle(self, position: Awaitable[int]) -> int:
         """Wait for an acknowledgement."""
@@ -182,7 +191,7 @@ class Probe:
             extra = [position for position in found if position not in expected]
             self.fail(f"{where}: {missing} is missing, and {extra} should not be there, in {found}")
         for record in records:
-            channel, frame, key = self.acknowledged[record.position]
+            channel, frame, key, _ = self.acknowledged[record.position]
             frame = with_id(frame, self.backend.epoch, record.position)
             if record[:4] != (record.position, channel, frame, key):
                 self.fail(f"{where}: {show((channel, frame, key))} has come back as {show(record)}")
@@ -224,6 +233,12 @@ class Probe:
         if self.position < position:
             self.fail(f"acknowledges position {position} before the listener is told up to there")
         return position
+
+    async def _repeated(self, draft: Draft, result: int | asyncio.Future[int]) -> int:
+        async def settle() -> int:
+            return result if isinstance(result, int) else await asyncio.shield(result)
+
+        return await self._call("append() of what has been appended", settle())
 
     async def _call(self, what: str, awaitable: Awaitable[_T]) -> _T:
         try:
