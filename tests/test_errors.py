@@ -67,6 +67,7 @@ SENTENCES = [
         errors.BackendNotFoundError("gopher://x", ["memory://", "sqlite:///"]),
         "no backend serves 'gopher://x'; there are memory://, sqlite:///",
     ),
+    (errors.BackendPluginError("dist[x]", "does not load"), "backend plugin dist[x]: does not load"),
     (errors.StreamClosedError("stalled"), "the stream has ended (stalled)"),
 ]
 

@@ -9,6 +9,7 @@ The package, in reading order. Each module imports only from those above it:
 `.parser`        `EventParser`: from bytes
 `.record`        an event in a log, and its id
 `.log`           `ChannelLog`: a channel's events in memory; `Retention`: how many of them
+`.plugins`       what installed distributions offer
 `.serializers`   payloads to text and back: json, text, binary, msgpack, and yours
 `.backends`      where the log lives: memory, SQLite; the contract they keep
 `.settings`      `Settings`: what can be set, and to what
@@ -51,6 +52,7 @@ from tornado_sse.encoder import encode_comment, encode_event
 from tornado_sse.errors import (
     BackendError,
     BackendNotFoundError,
+    BackendPluginError,
     BrokerClosedError,
     BrokerError,
     BufferFullError,
@@ -92,6 +94,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BackendError",
     "BackendNotFoundError",
+    "BackendPluginError",
     "Broker",
     "BrokerClosedError",
     "BrokerError",

@@ -19,7 +19,8 @@
     └── BrokerError
         ├── BrokerClosedError                     the broker is closed, or takes no new subscribers
         ├── BackendError       (ConnectionError)  the log can't be reached, read or written
-        └── BackendNotFoundError (LookupError)    no backend serves that URL
+        ├── BackendNotFoundError (LookupError)    no backend serves that URL
+        └── BackendPluginError                    a backend's plugin does not load, or clashes
 
 An error keeps its parts as attributes and builds its sentence from them when asked, so a program
 can act on ``error.field`` where a person reads the sentence.
@@ -32,6 +33,7 @@ from collections.abc import Sequence
 __all__ = [
     "BackendError",
     "BackendNotFoundError",
+    "BackendPluginError",
     "BrokerClosedError",
     "BrokerError",
     "BufferFullError",
@@ -250,3 +252,19 @@ class BackendNotFoundError(BrokerError, LookupError):
 
     def __str__(self) -> str:
         return f"no backend serves {self.url!r}; there are {', '.join(self.known)}"
+
+
+class BackendPluginError(BrokerError):
+    """A backend's plugin does not load, makes no backend, or clashes with another.
+
+    ``plugin`` names the culprit as ``distribution[entry point]``; the plugin's own exception, if there
+    was one, is ``__cause__``.
+    """
+
+    def __init__(self, plugin: str, reason: str) -> None:
+        super().__init__(plugin, reason)
+        self.plugin = plugin
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"backend plugin {self.plugin}: {self.reason}"

@@ -11,11 +11,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from tornado_sse.backends.base import WINDOW, Backend, Listener, Page, RetentionOf
-from tornado_sse.errors import BackendError
+from tornado_sse.backends.url import BackendURL
+from tornado_sse.errors import BackendError, SettingError
 from tornado_sse.log import ChannelLog
 from tornado_sse.record import Draft, Record, new_epoch, with_id
 
-__all__ = ["MemoryBackend"]
+__all__ = ["MemoryBackend", "from_url"]
 
 
 class MemoryBackend(Backend):
@@ -133,3 +134,15 @@ class MemoryBackend(Backend):
     def _forget(self, channel: str, log: ChannelLog) -> None:
         del self._logs[channel]
         self._floor = max(self._floor, log.end)
+
+
+def from_url(url: str, retention: RetentionOf) -> MemoryBackend:
+    """Return the backend of ``memory://``.
+
+    :raises SettingError: if the URL says more than that.
+    """
+    parsed = BackendURL(url)
+    parsed.parameters({})
+    if parsed.netloc or parsed.path.strip("/"):
+        raise SettingError("broker", f"memory:// has no host and no path: {parsed!r}")
+    return MemoryBackend(retention)

@@ -32,11 +32,12 @@ from tornado_sse.backends.sqlite_log import Head, read_page, read_state, read_ta
 from tornado_sse.backends.sqlite_reader import Anew, Reader
 from tornado_sse.backends.sqlite_writer import Writer
 from tornado_sse.backends.tailed import CACHE, Tail, TailedBackend
+from tornado_sse.backends.url import BackendURL, choice
 from tornado_sse.errors import BackendError, SettingError
 from tornado_sse.log import Retention
 from tornado_sse.record import Draft, Record
 
-__all__ = ["SQLiteBackend", "renew_epoch"]
+__all__ = ["SQLiteBackend", "from_url", "renew_epoch"]
 
 _T = TypeVar("_T")
 
@@ -177,6 +178,21 @@ class SQLiteBackend(TailedBackend):
         self._pool.shutdown()
         self._listener = None
         self.followed.clear()
+
+
+def from_url(url: str, retention: RetentionOf) -> SQLiteBackend:
+    """Return the backend of ``sqlite:///events.db?durability=power``.
+
+    :raises SettingError: if the URL makes no sense.
+    """
+    parsed = BackendURL(url)
+    found = parsed.parameters({"durability": choice("process", "power")})
+    path = parsed.unquoted(parsed.path[1:])
+    if parsed.netloc or not path:
+        host = parsed.netloc
+        hint = f"sqlite:///{host}{parsed.path}" if host else "sqlite:///events.db"
+        raise SettingError("broker", f"{parsed!r} names no file; write {hint}")
+    return SQLiteBackend(path, retention, durability=found.get("durability", "process"))
 
 
 def _is_unicode(text: str) -> bool:

@@ -1,16 +1,13 @@
 """Serializers by name, by codec, and from installed distributions.
 
-Three sources, in the order in which they are asked:
+Two sources, in the order in which they are asked:
 
 1. What was registered in code, the four built-in serializers among it. They use the same `register`
    as everybody, so a fresh clone without metadata has them too.
-2. Entry points of the group ``tornado_sse.serializers``. They are *found* when a name is asked for
-   that is not registered (all at once, one time: the names and the distributions, from metadata) and
-   *loaded* one by one, each when its own name is first asked for. What is installed and not used costs
-   nothing and can break nothing.
+2. Entry points of the group ``tornado_sse.serializers``; see `tornado_sse.plugins`.
 
-A name belongs to the first source that has it, and two distributions that claim one name both lose
-it: which of them won would depend on the order of ``sys.path``. `list_serializers` tells of both.
+A name belongs to the first source that has it, and two distributions that claim one name both lose it.
+`list_serializers` tells of both.
 """
 
 from __future__ import annotations
@@ -18,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, cast
 
 from tornado_sse.errors import DecodeError, SerializerNotFoundError, SerializerPluginError
+from tornado_sse.plugins import PluginFailure, Plugins
 from tornado_sse.serializers.base import Serializer, is_name, reason_of
 from tornado_sse.serializers.binary import BinarySerializer
 from tornado_sse.serializers.json import JSONSerializer
@@ -67,14 +65,6 @@ class SerializerInfo:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """Why a plugin did not load. Importing a broken module again and again would change nothing."""
-
-    reason: str
-    cause: Exception | None = None
-
-
 class Registry:
     """The serializers of a process. The functions of this module are the methods of the one in use.
 
@@ -82,11 +72,10 @@ class Registry:
     """
 
     def __init__(self, find: Callable[[], Iterable[EntryPoint]] = lambda: entry_points(group=GROUP)) -> None:
-        self._find = find
-        self._found: dict[str, list[EntryPoint]] | None = None
+        remedy = ", or register() the right one"
+        self._plugins: Plugins[Serializer] = Plugins(find, _accept, remedy)
         self._registered: dict[str, Serializer] = {}
         self._codecs: dict[str, Serializer] = {}
-        self._loaded: dict[str, Serializer | _Failure] = {}
         for serializer in _BUILT_IN:
             self.register(serializer)
 
@@ -127,11 +116,11 @@ class Registry:
         serializer = self._registered.get(name)
         if serializer is not None:
             return serializer
-        loaded = self._loaded.get(name)
+        loaded = self._plugins.load(name)
         if loaded is None:
-            self._loaded[name] = loaded = self._load(name)
-        if isinstance(loaded, _Failure):
-            raise SerializerPluginError(self._source(name), loaded.reason) from loaded.cause
+            raise self._not_found(name)
+        if isinstance(loaded, PluginFailure):
+            raise SerializerPluginError(loaded.plugin, loaded.reason) from loaded.cause
         return loaded
 
     def get_by_codec(self, codec: str) -> Serializer:
@@ -176,56 +165,39 @@ class Registry:
         result = [
             SerializerInfo(name, each.codec, self._source(name)) for name, each in self._registered.items()
         ]
-        for name, entries in self._entries().items():
-            loaded = self._loaded.get(name)
-            problem = ""
+        for name in self._plugins.names():
+            loaded = self._plugins.loaded(name)
+            problem = self._plugins.clash(name)
             if name in self._registered:
                 problem = f"hidden: the name is taken by the {self._source(name)} one"
-            elif len(entries) > 1:
-                problem = _clash(name)
-            elif isinstance(loaded, _Failure):
+            elif isinstance(loaded, PluginFailure):
                 problem = loaded.reason
-            codec = loaded.codec if isinstance(loaded, Serializer) and not problem else None
-            result.extend(SerializerInfo(name, codec, _label(entry), problem) for entry in entries)
+            codec = None if problem or loaded is None else cast(Serializer, loaded).codec
+            result.extend(
+                SerializerInfo(name, codec, source, problem) for source in self._plugins.sources(name)
+            )
         return sorted(result, key=lambda info: (info.name, info.problem, info.source))
 
-    def _load(self, name: str) -> Serializer | _Failure:
-        entries = self._entries().get(name)
-        if not entries:
-            raise self._not_found(name)
-        if len(entries) > 1:
-            return _Failure(_clash(name))
-        try:
-            loaded = entries[0].load()
-            serializer: Serializer = loaded() if isinstance(loaded, type) else loaded
-            problem = _problem(serializer)
-            if not problem and serializer.name != name:
-                problem = f"it calls itself {serializer.name!r}, and its entry point {name!r}"
-        except Exception as error:
-            return _Failure(f"it does not load: {type(error).__name__}: {error}", error)
-        return _Failure(problem) if problem else serializer
-
-    def _entries(self) -> dict[str, list[EntryPoint]]:
-        if self._found is None:
-            found: dict[str, list[EntryPoint]] = {}
-            for entry in sorted(self._find(), key=_label):
-                found.setdefault(entry.name, []).append(entry)
-            self._found = found
-        return self._found
-
     def _source(self, name: str) -> str:
-        if name in self._registered:
-            serializer = self._registered[name]
-            return "built-in" if any(serializer is each for each in _BUILT_IN) else "registered"
-        return ", ".join(_label(entry) for entry in self._entries()[name])
+        built_in = any(self._registered[name] is each for each in _BUILT_IN)
+        return "built-in" if built_in else "registered"
 
     def _not_found(self, name: str) -> SerializerNotFoundError:
-        known = sorted({*self._registered, *self._entries()})
+        known = sorted({*self._registered, *self._plugins.names()})
         if name in _KNOWN_PLUGINS and name not in known:
             hint = f"`pip install {_KNOWN_PLUGINS[name]}` adds it"
         else:
             hint = f"A distribution adds one with an entry point `name = module:Class` in the group {GROUP}"
         return SerializerNotFoundError(name, known, hint=hint)
+
+
+def _accept(name: str, loaded: Any) -> Serializer | str:
+    """Return the serializer of an entry point, or what is wrong with it."""
+    serializer: Serializer = loaded() if isinstance(loaded, type) else loaded
+    problem = _problem(serializer)
+    if not problem and serializer.name != name:
+        problem = f"it calls itself {serializer.name!r}, and its entry point {name!r}"
+    return problem or serializer
 
 
 def _problem(serializer: Any) -> str:
@@ -239,14 +211,6 @@ def _problem(serializer: Any) -> str:
     if serializer.codec is not None and not is_name(serializer.codec):
         return f"its codec, {serializer.codec!r}, must be None or spelled like a name"
     return ""
-
-
-def _clash(name: str) -> str:
-    return f"all of these claim the name {name!r}; uninstall all but one, or register() the right one"
-
-
-def _label(entry: EntryPoint) -> str:
-    return f"{entry.dist.name if entry.dist else '?'}[{entry.name}]"
 
 
 def _type_name(value: object) -> str:

@@ -1,0 +1,89 @@
+"""Backends that installed distributions offer: found, loaded when used, and blamed."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from tornado_sse.backends import MemoryBackend, RetentionOf
+from tornado_sse.backends.registry import GROUP, BackendRegistry
+from tornado_sse.errors import BackendNotFoundError, BackendPluginError
+from tornado_sse.log import Retention
+
+opened: list[str] = []
+
+
+def opens(url: str, retention: RetentionOf) -> MemoryBackend:
+    opened.append(url)
+    return MemoryBackend(retention)
+
+
+def lazy(url: str, retention: RetentionOf) -> object:
+    return object()
+
+
+def registry(**entries: str) -> BackendRegistry:
+    return BackendRegistry(lambda: [EntryPoint(name, value, GROUP) for name, value in entries.items()])
+
+
+def retention(channel: str) -> Retention:
+    return Retention()
+
+
+def test_a_plugin_is_given_the_url_as_it_is() -> None:
+    there = registry(tape=f"{__name__}:opens", broken="no_such_module:x")
+    backend = there.open_backend("TAPE://reel@drive?speed=2", retention)
+    assert isinstance(backend, MemoryBackend)
+    assert opened == ["TAPE://reel@drive?speed=2"]
+
+
+def test_a_built_in_one_can_not_be_taken() -> None:
+    there = registry(memory="no_such_module:x")
+    assert isinstance(there.open_backend(None, retention), MemoryBackend)
+
+
+def test_who_is_there_is_told_without_a_password() -> None:
+    with pytest.raises(BackendNotFoundError) as caught:
+        registry(tape="no_such_module:x").open_backend("gopher://me:secret@hole", retention)
+    assert str(caught.value).startswith("no backend serves 'gopher://***@hole'; there are memory://, ")
+    assert str(caught.value).endswith(", tape://")
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("no_such_module:x", "it does not load: ModuleNotFoundError: No module named 'no_such_module'"),
+        (f"{__name__}:opened", "a list is no function of a URL and a retention"),
+        (f"{__name__}:lazy", "it returns a object, which is no Backend"),
+    ],
+)
+def test_a_plugin_that_is_none_is_blamed(value: str, reason: str) -> None:
+    there = registry(tape=value)
+    for _ in range(2):
+        with pytest.raises(BackendPluginError) as caught:
+            there.open_backend("tape://", retention)
+        assert str(caught.value) == f"backend plugin ?[tape]: {reason}"
+
+
+def test_two_that_claim_a_scheme_both_lose_it() -> None:
+    entries = [EntryPoint("tape", f"{__name__}:opens", GROUP)] * 2
+    with pytest.raises(BackendPluginError, match="all of these claim the name 'tape'; uninstall all but one"):
+        BackendRegistry(lambda: entries).open_backend("tape://", retention)
+
+
+def test_plugins_are_looked_for_when_they_are_needed() -> None:
+    looked: list[Any] = []
+
+    def find() -> list[EntryPoint]:
+        looked.append(1)
+        return []
+
+    there = BackendRegistry(find)
+    there.open_backend("memory://", retention)
+    assert not looked
+    for _ in range(2):
+        with pytest.raises(BackendNotFoundError):
+            there.open_backend("tape://", retention)
+    assert len(looked) == 1
