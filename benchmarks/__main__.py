@@ -12,7 +12,7 @@ from pathlib import Path
 import tornado
 
 import tornado_sse
-from benchmarks import encoder, growth, idle, writing
+from benchmarks import encoder, growth, idle, scale, writing
 from benchmarks.child import SERVER_CORE, pin
 from benchmarks.fanout.comparison import Extent, compare
 from benchmarks.fanout.plot import draw
@@ -22,7 +22,7 @@ from benchmarks.fanout.trial import Plan
 NAMES = ("encoder", "writing", "idle")
 
 # These need Linux and a C compiler, and take their time.
-MORE = ("fanout", "growth")
+MORE = ("fanout", "growth", "scale")
 
 
 def main() -> int:
@@ -39,7 +39,7 @@ def main() -> int:
         "--rounds", type=positive, help="default: 9 and, after encoder and writing, 3; with --quick 3 and 1"
     )
     parser.add_argument("--idle", type=positive, help="how many streams; default: 5000, with --quick 1000")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="for the results of fanout and growth")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="for the results of these")
     group = parser.add_argument_group("fanout")
     group.add_argument(
         "--subscribers", type=numbers, metavar="N,…", help="default: 100,1000,10000; --quick 100,1000"
@@ -63,6 +63,11 @@ def main() -> int:
         if "growth" in names:
             extent = growth.QUICK if quick else growth.FULL
             growth.measure(extent._replace(rounds=options.rounds or extent.rounds), options.output, machine())
+        if "scale" in names:
+            scaling = scale.QUICK if quick else scale.FULL
+            scale.measure(
+                scaling._replace(rounds=options.rounds or scaling.rounds), options.output, machine()
+            )
         if "writing" in names:
             writing.measure(options.rounds or (3 if quick else 9), events=5_000 if quick else 20_000)
         if "idle" in names:

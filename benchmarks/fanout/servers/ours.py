@@ -6,6 +6,7 @@ Commands of its own:
 store COUNT                that many events, acknowledged in parcels
 fill COUNT                 one event to each of so many channels
 publishers MANY COUNT      so many at once publish that many together; each awaits every one
+spread RATE EACH CHANNELS  so many events a second in all, so many to each of so many channels in turn
 =========================  ================================================================
 """
 
@@ -44,6 +45,7 @@ class _Publisher(Publisher):
             "store": self._store,
             "fill": self._fill,
             "publishers": self._publish_at_once,
+            "spread": self._publish_to_many,
         }
 
     def _send(self, channel: str, number: int) -> Awaitable[str]:
@@ -68,6 +70,15 @@ class _Publisher(Publisher):
         start = time.perf_counter()
         await asyncio.gather(*(publish(range(first, int(count), int(many))) for first in range(int(many))))
         return {"seconds": time.perf_counter() - start}
+
+    async def _publish_to_many(self, rate: str, each: str, channels: str) -> None:
+        start = time.monotonic()
+        published = []
+        for number in range(int(each) * int(channels)):
+            await asyncio.sleep(max(0, start + number / float(rate) - time.monotonic()))
+            turn, channel = divmod(number, int(channels))
+            published.append(self._send(f"c{channel}", turn))
+        await asyncio.gather(*published)
 
 
 async def main() -> None:
