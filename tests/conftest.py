@@ -9,6 +9,7 @@ import logging
 import re
 import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import tornado.web
@@ -16,6 +17,7 @@ import trustme
 from tornado.ioloop import IOLoop
 from tornado.platform.asyncio import AsyncIOLoop
 
+from tests.serving import Command
 from tests.support import Connect, Connection, Logs
 
 
@@ -101,3 +103,16 @@ def tls() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     client = ssl.create_default_context()
     authority.configure_trust(client)
     return server, client
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Callable[..., Command]]:
+    """Start ``tornado-sse``; what runs at the end is killed."""
+    with contextlib.ExitStack() as stack:
+
+        def command(*arguments: str, **environment: str) -> Command:
+            it = Command(tmp_path, *arguments, **environment)
+            stack.callback(it.close)
+            return it
+
+        yield command

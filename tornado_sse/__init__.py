@@ -41,6 +41,9 @@ The package, in reading order. Each module imports only from those above it:
 `.upgrader`      `upgrade`: a stream on a connection of one's own
 `.shutdown`      stopping a server: `serve_until_stopped`
 `.metrics`       what happens, for Prometheus
+`.server`        a server to run: channels over HTTP
+`.cli`           the command line: ``tornado-sse serve``, ``tornado-sse publish``
+`.__main__`      the same as ``python -m tornado_sse``
 `.testing`       for the tests of those who use or extend this package
 ===============  =========================================================================
 

@@ -1,0 +1,23 @@
+"""``python -m tornado_sse`` and ``tornado-sse``: the command line, if what it needs is installed."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Run the command line; return its exit code."""
+    try:
+        from tornado_sse.cli import main as run
+    except ModuleNotFoundError as error:
+        if error.name != "click":
+            raise
+        print("tornado-sse: the command line needs click: pip install 'tornado-sse[cli]'", file=sys.stderr)
+        return 1
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
