@@ -8,6 +8,7 @@ import json
 import os
 import re
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -23,10 +24,15 @@ from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 
 import tornado_sse
-from tests.support import DEADLINE, Connect, Connection, until, within
+from tests.serving import Command
+from tests.support import DEADLINE, SECOND, Connect, Connection, until, within
 from tornado_sse import EventParser, Settings
+from tornado_sse.cli.config import read_config
+from tornado_sse.cli.serve import serve
 from tornado_sse.gap import gap_event
 from tornado_sse.serializers import registry
+from tornado_sse.server import posting
+from tornado_sse.server.submission import MOST_LINES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -204,6 +210,47 @@ async def test_watching(io_loop: IOLoop) -> None:
     it.close()
     server.stop()
     await names["broker"].close()
+
+
+@pytest.mark.gen_test
+async def test_the_server_to_run_prints_what_it_says(
+    io_loop: object, command: Callable[..., Command]
+) -> None:
+    shown = block("tornado-sse serve", "")
+    script = "".join(line.removeprefix("$ ") + "\n" for line in shown.splitlines() if line.startswith("$ "))
+    serve, *commands = script.splitlines()
+    server = await command(*shlex.split(serve.removesuffix("&"))[1:], "--port", "0").listening()
+    printed = [f"$ {serve}", *server.said]
+    for each in commands:
+        printed.append(f"$ {each}")
+        run = each.replace(":8000", f":{server.client.port}").replace("curl ", "curl -s --max-time 2 ")
+        run = run.replace("tornado-sse", f"{sys.executable} -m tornado_sse")
+        done = await asyncio.create_subprocess_shell(run, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
+        out, _ = await within(done.communicate(), 60 * SECOND)
+        printed += out.decode().rstrip("\n").splitlines()
+
+    def shape(lines: list[str]) -> list[str]:
+        """Return the lines without what is another each time."""
+        text = re.sub(r"\b[0-9a-f]{10}-(\d+)", r"…-\1", "\n".join(lines))
+        text = re.sub(r"retry: \d+", "retry: …", text)
+        return re.sub(r"(listens on http://127.0.0.1):\d+", r"\1:…", text).splitlines()
+
+    assert shape(printed) == shape(shown.splitlines())
+
+
+def test_the_guide_to_the_server_is_true(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "serving.md").read_text("utf-8")
+    (settings,) = blocks(guide, "toml")
+    (tmp_path / "settings.toml").write_text(settings)
+    options = {(each.name or "").replace("_", "-") for each in serve.params}
+    values, grants = read_config(tmp_path / "settings.toml", options)
+    assert len(grants) == 3
+    assert values["port"] == 8000
+    for option in re.findall(r"`--([a-z-]+)", guide):
+        assert option in options | {"help"}
+    said = {row[0]: row[1] for row in re.findall(r"^\| `(\w+)` \| `([\w-]+)` \|", guide, re.MULTILINE)}
+    assert said == posting._HEADERS
+    assert f"up to {MOST_LINES:,} at once" in guide
 
 
 async def _serve(app: tornado.web.Application, path: str) -> tuple[Connection, HTTPServer]:
