@@ -18,6 +18,8 @@ async def test_the_routes_lead_where_they_say(io_loop: object) -> None:
             ("/channels/a", "OPTIONS", 204),
             ("/publish", "GET", 405),
             ("/health", "GET", 200),
+            ("/health", "HEAD", 200),
+            ("/ready", "HEAD", 200),
             ("/health", "POST", 405),
             ("/ready", "GET", 200),
             ("/metrics", "GET", 404),

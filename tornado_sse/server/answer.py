@@ -37,6 +37,7 @@ class Answer(RequestHandler):
     def finish_json(self, value: dict[str, Any]) -> None:
         """Answer with JSON on a line, as a terminal would have it."""
         self.set_header("Content-Type", "application/json")
+        self.set_header("Cache-Control", "no-store")
         self.finish(json_encode(value) + "\n")
 
     def set_cors_headers(self) -> None:

@@ -25,6 +25,8 @@ class Health(Answer):
         """Answer 200."""
         self.finish_json({"status": "up"})
 
+    head = get
+
 
 class Ready(Answer):
     """GET /ready: whether to send clients here. 503 while the log can't be reached, and before a stop."""
@@ -39,3 +41,5 @@ class Ready(Answer):
         except (BackendError, TimeoutError):
             raise HTTPError(503, "the log does not answer") from None
         self.finish_json({"status": "ready"})
+
+    head = get
