@@ -52,6 +52,17 @@ def test_a_dot_is_a_dot_and_two_asterisks_are_one() -> None:
     assert bearer.may_publish("x-y")
 
 
+def test_asterisks_stand_for_anything_wherever_they_are() -> None:
+    bearer = Access([Grant(None, publish=("a*b*c", "*.x", "1*1"))]).bearer(None)
+    names = ("abc", "abbcc", "aXbXc", "a.x", ".x", "11", "1x1", "abcd", "acb", "ab", "1", "x")
+    assert [bearer.may_publish(name) for name in names] == [True] * 7 + [False] * 5
+
+
+def test_no_name_takes_long_to_match() -> None:
+    bearer = Access([Grant(None, publish=("*a" * 50 + "b",))]).bearer(None)
+    assert not bearer.may_publish("a" * 200)
+
+
 @pytest.mark.parametrize("token", ["", "a b", "a\n", "ä", "=", "a=b"])
 def test_a_token_is_one_of_rfc_6750(token: str) -> None:
     with pytest.raises(SettingError, match="token must consist"):

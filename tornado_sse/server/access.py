@@ -109,8 +109,14 @@ def _digest(token: str | None) -> bytes | None:
 
 
 def _matcher(patterns: tuple[str, ...]) -> re.Pattern[str] | None:
-    if not patterns:
-        return None
-    # Asterisks in a row would make matching slow, and mean no more than one does.
-    alternatives = (re.sub(r"(\\\*)+", ".*", re.escape(pattern)) for pattern in patterns)
-    return re.compile("|".join(alternatives), re.DOTALL)
+    return re.compile("|".join(map(_expression, patterns)), re.DOTALL) if patterns else None
+
+
+def _expression(pattern: str) -> str:
+    first, *others = map(re.escape, pattern.split("*"))
+    if not others:
+        return first
+    *between, last = others
+    # Atomic groups: the first place where a part is found is as good as any later one, and to try those too
+    # would take a time that grows with a power of the name's length.
+    return first + "".join(f"(?>.*?{part})" for part in between if part) + ".*" + last
