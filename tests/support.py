@@ -84,6 +84,8 @@ class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        #: What the client takes the server's name for.
+        self.host = "test"
         self.status = 0
         self.headers: dict[str, str] = {}
         self.body = b""
@@ -109,7 +111,7 @@ class Connection:
         body: bytes = b"",
     ) -> Self:
         """Send a request and read the head of the response."""
-        lines = [f"{method} {path} HTTP/{version}".encode(), b"Host: test"]
+        lines = [f"{method} {path} HTTP/{version}".encode(), b"Host: " + self.host.encode()]
         lines += [
             name.encode() + b": " + (value.encode() if isinstance(value, str) else value)
             for name, value in headers
@@ -126,6 +128,7 @@ class Connection:
         self.headers = {}
         for field in fields:
             name, _, value = field.partition(": ")
+            name = name.title()  # some proxies write it in small letters, as HTTP/2 does
             self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
         return self
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import subprocess
+import contextlib
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support import Connection, Recorder, until
-from tornado_sse import Event
+from tests.proxies import find_program, running
+from tests.support import Connection, Recorder, until, within
+from tornado_sse import Event, EventParser
 
 pytestmark = pytest.mark.gen_test
 
@@ -21,7 +21,7 @@ CONFIG = """
 daemon off; pid {folder}/pid; error_log stderr;
 events {{}}
 http {{
-    access_log off; gzip on;
+    access_log off; gzip on; {more}
     client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3;
     uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;
     server {{
@@ -32,21 +32,20 @@ http {{
 """
 
 
+@contextlib.contextmanager
+def nginx_before(port: int, folder: Path, more: str = "") -> Iterator[Path]:
+    """Run nginx in front of a server; return its Unix socket."""
+    config = folder / "nginx.conf"
+    config.write_text(CONFIG.format(folder=folder, port=port, more=more))
+    with running(find_program("nginx"), "-p", folder, "-e", "stderr", "-c", config, said=folder / "said"):
+        yield folder / "socket"
+
+
 @pytest.fixture
 def nginx(tmp_path: Path, http_server: object, http_port: int) -> Iterator[Path]:
     """Run nginx in front of the test's server; return its Unix socket."""
-    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("no nginx to test with")
-        pytest.skip("no nginx to test with")
-    config = tmp_path / "nginx.conf"
-    config.write_text(CONFIG.format(folder=tmp_path, port=http_port))
-    with (tmp_path / "errors").open("w") as errors:
-        process = subprocess.Popen([program, "-p", tmp_path, "-e", "stderr", "-c", config], stderr=errors)
-        yield tmp_path / "socket"
-        process.terminate()
-        process.wait()
+    with nginx_before(http_port, tmp_path) as path:
+        yield path
 
 
 class Told(Recorder):
@@ -93,3 +92,29 @@ async def test_a_browser_that_goes_is_noticed_through_the_proxy(
     await it.writer.wait_closed()
     await until(lambda: len(Told.notes) == 3)
     assert Told.notes == ["open", "CancelledError", "on_close disconnected"]
+
+
+async def test_gzip_of_an_nginx_that_was_told_to_compress_streams_holds_nothing_back(
+    tmp_path: Path, http_server: object, http_port: int, serve: Callable[..., None]
+) -> None:
+    serve(Told)
+    Told.go_on = asyncio.Queue()
+    with nginx_before(http_port, tmp_path, "gzip_types *; gzip_http_version 1.0; gzip_proxied any;") as path:
+        await until(path.exists)
+        it = Connection(*await asyncio.open_unix_connection(path))
+        await it.request("/told", headers=[("Accept-Encoding", "gzip")])
+        assert it.headers["Content-Encoding"] == "gzip"
+        unzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        parser = EventParser()
+        for i in range(8):
+            Told.go_on.put_nowait(str(i))
+            events: list[Event] = []
+            while not events:
+                piece = await within(it.read_some())
+                assert piece
+                events = parser.feed(unzip.decompress(piece))
+            assert events == [Event(str(i), "message", "")]
+        Told.go_on.put_nowait("")
+        await it.rest()
+        it.close()
+        await it.writer.wait_closed()
