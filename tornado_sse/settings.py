@@ -10,7 +10,7 @@ import difflib
 import math
 import re
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, Final
@@ -106,7 +106,7 @@ class Settings:
 
         :raises SettingError: if one makes no sense, or a name with the prefix is no setting at all.
         """
-        _check_names(handler)
+        _check_application(handler.application)
         values = {name: lookup(handler, name) for name in _given(handler) if not names or name in names}
         for name in _COLLECTIONS & values.keys():
             if not isinstance(values[name], str) and isinstance(values[name], Iterable):
@@ -127,14 +127,23 @@ def lookup(handler: RequestHandler, name: str, default: Any = None) -> Any:
 
 def _given(handler: RequestHandler) -> list[str]:
     """Return the names of the settings that somebody has set."""
-    given = _of_class(type(handler)).union(_ALL & handler.settings.keys(), _ALL & vars(handler).keys())
-    return [name for key in given if (name := key.removeprefix(_PREFIX)) not in _OBJECTS]
+    given = _VALUES.intersection(handler.settings).union(_VALUES.intersection(vars(handler)))
+    given |= _VALUES & _of_class(type(handler))
+    return [key.removeprefix(_PREFIX) for key in given]
 
 
 def _of_class(class_: type[RequestHandler]) -> frozenset[str]:
-    """Return the settings that a class has, which is asked for every request."""
+    """Return the settings that a class has.
+
+    It is read once: what is in it can't change often enough to be worth a look at every request.
+
+    :raises SettingError: if it has something that looks like a misspelt one.
+    """
     found = _class_settings.get(class_)
     if found is None:
+        for name, close in _unknown(dir(class_)):
+            if close:  # else it may well be an attribute of the application's own
+                raise SettingError(name, f"is no setting; did you mean {close}?")
         found = _class_settings[class_] = frozenset(key for key in _KEYS if hasattr(class_, key))
     return found
 
@@ -144,7 +153,7 @@ _NAMES: Final = tuple(field.name for field in fields(Settings))
 # Those that are objects rather than values: a handler takes them as they are.
 _OBJECTS: Final = ("broker", "observer")
 _KEYS: Final = tuple(_PREFIX + name for name in _NAMES + _OBJECTS)
-_ALL: Final = frozenset(_KEYS)
+_VALUES: Final = frozenset(_PREFIX + name for name in _NAMES)
 _COLLECTIONS: Final = {"allowed_origins", "methods"}
 
 
@@ -199,19 +208,13 @@ def _check_origins(value: Any) -> None:
             )
 
 
-def _check_names(handler: RequestHandler) -> None:
-    # A misspelt setting would be ignored in silence. Each source is read once: what is in it can't change
-    # often enough to be worth a look at every request.
-    if handler.application not in _checked_applications:
-        for name, close in _unknown(handler.settings):
+def _check_application(application: Application) -> None:
+    # A misspelt setting would be ignored in silence. Looked for once, as in a class.
+    if application not in _checked_applications:
+        for name, close in _unknown(application.settings):
             hint = f"did you mean {close}?" if close else f"there are {', '.join(_KEYS)}"
             raise SettingError(name, f"is no setting; {hint}")
-        _checked_applications.add(handler.application)
-    if type(handler) not in _checked_classes:
-        for name, close in _unknown(dir(type(handler))):
-            if close:  # else it may well be an attribute of the application's own
-                raise SettingError(name, f"is no setting; did you mean {close}?")
-        _checked_classes.add(type(handler))
+        _checked_applications.add(application)
 
 
 def _unknown(names: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -223,4 +226,3 @@ def _unknown(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 _class_settings: weakref.WeakKeyDictionary[type[RequestHandler], frozenset[str]] = weakref.WeakKeyDictionary()
 _checked_applications: weakref.WeakSet[Application] = weakref.WeakSet()
-_checked_classes: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
