@@ -422,7 +422,7 @@ async def test_a_reader_that_is_only_slow_is_not_cut(pair: MakePair, virtual: Vi
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much the peer has not acknowledged")
 async def test_progress_within_the_kernels_buffer_is_progress(pair: MakePair, virtual: VirtualLoop) -> None:
     it = pair(stall_timeout=60, keepalive=None)
-    it.transport._iostream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_000_000)
+    it.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_000_000)
     it.fill(beyond=50_000)
     pending = it.transport.pending
     for _ in range(8):
@@ -459,7 +459,7 @@ async def test_a_stream_ends_cleanly_at_its_age_less_a_random_tenth(
 
 async def test_a_pulled_cable_is_the_kernels_business(pair: MakePair) -> None:
     it = pair(stall_timeout=7.5)
-    sock = it.transport._iostream.socket
+    sock = it.transport.socket
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7500

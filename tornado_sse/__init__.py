@@ -14,11 +14,13 @@ The package, in reading order. Each module imports only from those above it:
 `.backends`      where the log lives: memory, SQLite; the contract they keep
 `.settings`      `Settings`: what can be set, and to what
 `.ticker`        one timer for all streams of an event loop
+`.watch`         one poller for all idle connections of an event loop
 `.flow`          what a write returns when nobody has to wait
 `.reason`        `Reason`: why a stream ended
 `.follower`      who shares a connection with its transport
 `.outbox`        the bytes that wait for a slow reader
-`.transport`     one connection: framing, sending, keeping it alive, its end
+`.line`          the connection itself: a bare socket, or an IOStream
+`.transport`     one response: framing, sending, keeping it alive, its end
 `.negotiation`   what a request asks for, and the head of the answer
 `.fields`        a write call's arguments, as the fields of an event
 `.writer`        the write calls

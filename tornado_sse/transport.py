@@ -2,8 +2,8 @@
 
 Theory of operation
 -------------------
-A `Transport` owns an IOStream whose response head has been written. It has one place that writes,
-`transmit`, and two modes:
+A `Transport` owns a connection, its `Line`, to which the response head has been written. It has one place
+that writes, `transmit`, and two modes:
 
 *Direct.* Nothing is waiting, so the bytes go straight to ``socket.send``. That is the whole cost of an
 event: no Future, no buffer, no callback. Going through ``IOStream.write`` costs two to three times as much,
@@ -14,11 +14,6 @@ until it is empty. TLS connections pass through it always: their records must be
 
 Events are queued whole, so what a cancelled or failing writer leaves behind is whole events, and a stream
 can be closed cleanly at any moment. `Transport.pending` says how much waits; the `Stream` bounds it.
-
-*The other direction.* A client has nothing more to say after its request. One read is always pending:
-its failure tells of a disconnect at once, half-closed connections included, and what does arrive is thrown
-away, up to a limit. Without that read, bytes that a client sends would pile up in the IOStream, and hide
-the end of the connection behind them.
 
 *Time.* The shared `Ticker` asks every so often. A transport that sent something since needs no keep-alive;
 one whose reader has taken nothing for ``stall_timeout`` is aborted.
@@ -33,24 +28,23 @@ loop, never from within a write, so that nobody's loop over its streams is chang
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import random
 import socket
-import struct
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Final
 
-from tornado.iostream import IOStream, SSLIOStream
+from tornado.iostream import IOStream
 from tornado.iostream import StreamClosedError as IOStreamClosedError
 
 from tornado_sse.errors import StreamClosedError
 from tornado_sse.flow import READY
 from tornado_sse.follower import Follower
+from tornado_sse.line import Line
 from tornado_sse.outbox import Outbox
 from tornado_sse.reason import Reason
 from tornado_sse.settings import Settings
-from tornado_sse.ticker import SLOT, Ticker
+from tornado_sse.ticker import SLOT
 
 __all__ = ["Transport", "chunk"]
 
@@ -58,12 +52,7 @@ __all__ = ["Transport", "chunk"]
 # so a low number costs no throughput; it is what one slow stream holds while its writer is well-behaved.
 _LOW_WATER: Final = 64 * 1024
 
-# How much a client may send after its request before it is taken for broken. A browser sends nothing; a
-# pipelining client sends a request or two, which will never be answered here.
-_MAX_INPUT: Final = 64 * 1024
-
 _INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
-_CLOSE_AT_ONCE: Final = struct.pack("ii", 1, 0)  # struct linger: on, zero seconds
 
 
 def chunk(data: bytes) -> bytes:
@@ -71,7 +60,7 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-class Transport:
+class Transport(Line):
     """The sending side of one event stream.
 
     :arg iostream: the connection, detached, with the response head written to it.
@@ -83,8 +72,8 @@ class Transport:
     """
 
     __slots__ = (
-        "_deadline", "_input", "_iostream", "_loop", "_on_end", "_on_expiry", "_outbox", "_seen", "_settings",
-        "_ticker", "bytes_sent", "chunked", "closed", "ended", "follower", "reason", "socket", "tick_slot",
+        "_deadline", "_on_end", "_on_expiry", "_outbox", "_seen", "_settings", "bytes_sent", "chunked",
+        "closed", "follower", "reason", "tick_slot",
     )  # fmt: skip
 
     def __init__(
@@ -98,11 +87,7 @@ class Transport:
         on_expiry: Callable[[], object] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._ticker = Ticker.of(self._loop)
-        self._iostream = iostream
-        #: The plain socket, for a `Follower`; None if there is none, or not any more.
-        self.socket: socket.socket | None = None if isinstance(iostream, SSLIOStream) else iostream.socket
+        super().__init__(iostream)
         #: Whether the body is framed by chunks.
         self.chunked = chunked
         self._settings = settings
@@ -110,37 +95,33 @@ class Transport:
         self._on_expiry = on_expiry or _nothing
         #: Whether nothing can be sent any more; what is pending may still be on its way.
         self.closed = False
-        #: Whether it is all over: nothing is pending and the connection is gone.
-        self.ended = False
         #: Why the stream ended, or is about to (`Reason`); None while it is open.
         self.reason: Reason | None = None
         #: Bytes of the body so far, framing and what is still pending included.
         self.bytes_sent = begun
         self._outbox: Outbox | None = None
-        self._input = 0
         #: Who else sends, or None.
         self.follower: Follower | None = None
         self._seen = -1  # what bytes_sent was at the last tick
         self.tick_slot: int | None = None
         now = self._ticker.now()
         self._deadline = None if settings.max_age is None else now + settings.max_age * (1 - 0.1 * jitter())
-        self._start(now)
+        self._start(iostream, now)
 
-    def _start(self, now: float) -> None:
+    def _start(self, iostream: IOStream, now: float) -> None:
         try:
-            self._tune()
-            if self._iostream.writing():
+            self._tune(iostream.socket)
+            if iostream.writing():
                 # The head is still on its way. An empty write is done when all before it are.
-                self._outbox = Outbox(self._iostream, self._on_drained, self.lose)
-                self._outbox.follow(self._iostream.write(b""), self.bytes_sent)
+                self._outbox = Outbox(iostream, self._on_drained, self.lose)
+                self._outbox.follow(iostream.write(b""), self.bytes_sent)
         except OSError as error:
             self.lose(error)
             return
         self._listen()
         self._schedule(now)
 
-    def _tune(self) -> None:
-        sock = self._iostream.socket
+    def _tune(self, sock: socket.socket | None) -> None:
         if sock is None:
             raise IOStreamClosedError
         if sock.family not in _INTERNET:
@@ -206,7 +187,10 @@ class Transport:
 
     def queue(self, rest: bytes | memoryview) -> None:
         """Have bytes that are counted already wait for the socket, which has refused them."""
-        outbox = self._outbox = Outbox(self._iostream, self._on_drained, self.lose)
+        iostream = self._stream()
+        if self.ended:
+            return
+        outbox = self._outbox = Outbox(iostream, self._on_drained, self.lose)
         outbox.push(rest)
         if self._outbox is not None:
             now = self._ticker.now()
@@ -243,28 +227,6 @@ class Transport:
         if self._outbox.pending <= low_water:
             return READY
         return _Drained(self, low_water)
-
-    # The other direction
-
-    def _listen(self) -> None:
-        try:
-            future = self._iostream.read_bytes(_MAX_INPUT, partial=True)
-        except OSError as error:
-            self.lose(error)
-            return
-        asyncio.ensure_future(future).add_done_callback(self._on_input, context=self._ticker.context)
-
-    def _on_input(self, future: asyncio.Future[bytes]) -> None:
-        if self.ended:
-            return
-        if (error := future.exception()) is not None:
-            self.lose(error)
-            return
-        self._input += len(future.result())
-        if self._input > _MAX_INPUT:
-            self.abort(Reason.FLOODED)
-        else:
-            self._listen()
 
     # Time
 
@@ -322,11 +284,15 @@ class Transport:
         """End the response as incomplete, at once; what is pending is lost."""
         if not self.ended:
             reset = reason in (Reason.STALLED, Reason.REVOKED) or not self.chunked
-            if reset and (sock := self._iostream.socket) is not None:
-                # A reset: the kernel would keep megabytes for a reader that does not read, and go on to send
-                # them; and without chunks an orderly close is how a complete body ends.
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _CLOSE_AT_ONCE)
+            if reset:
+                # The kernel would keep megabytes for a reader that does not read, and go on to send them; and
+                # without chunks an orderly close is how a complete body ends.
+                self._drop_unsent()
             self._end(reason)
+
+    def on_flood(self) -> None:
+        """End, because the client does not stop talking."""
+        self.abort(Reason.FLOODED)
 
     def lose(self, error: BaseException) -> None:
         """End because of what the socket or the IOStream has said. For a `Follower`."""
@@ -344,12 +310,11 @@ class Transport:
             self.reason = reason
         self.closed = True
         self.ended = True
-        self.socket = None
         follower, self.follower = self.follower, None
         if follower is not None:
             follower.on_end()
         self._ticker.discard(self)
-        self._iostream.close()
+        self._hang_up()
         if outbox is not None:
             outbox.abandon(StreamClosedError(reason))
         # In a context of its own: what an application's on_close() sets there is nobody else's to see.
