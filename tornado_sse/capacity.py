@@ -70,15 +70,16 @@ class Capacity:
         if self.draining or len(self._streams) >= (_DEFAULT_LIMIT if most is None else most):
             return 503
         holders = _NOBODY
-        for kind, holder, share in (
+        for kind, who, share in (
             ("address", address, settings.max_streams_per_address),
             ("user", user, settings.max_streams_per_user),
         ):
-            if share is not None and holder is not None:
-                if self._by_holder[kind, holder] >= share:
+            if share is not None and who is not None:
+                if self._by_holder[kind, who] >= share:
                     return 429
-                holders += ((kind, holder),)
-        self._by_holder.update(holders)
+                holders += ((kind, who),)
+        for holder in holders:
+            self._by_holder[holder] += 1
         self._streams[stream] = holders
         return None
 

@@ -115,7 +115,10 @@ def accepts_event_stream(request: HTTPServerRequest) -> bool:
 
     No header allows everything. Of several ranges that match, the most specific one decides.
     """
-    ranges = dict(_media_ranges(",".join(request.headers.get_list("Accept"))))
+    accept = ",".join(request.headers.get_list("Accept"))
+    if accept == "text/event-stream":
+        return True  # what an EventSource says
+    ranges = dict(_media_ranges(accept))
     if not ranges:
         return True
     for media_range in ("text/event-stream", "text/*", "*/*"):
