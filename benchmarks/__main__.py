@@ -94,6 +94,7 @@ def measure_fanout(options: argparse.Namespace) -> None:
         burst=100 if quick else 1_000,
         bursting=1_000 if 1_000 in subscribers else subscribers[0],
         restarting=subscribers[-2:],
+        stalling=10 if quick else 50,
     )
     comparison = compare(extent, options.peers_python, options.node_modules)
     print_report(comparison)

@@ -20,6 +20,7 @@ command line says::
 `.roster`        who is compared, and what each needs
 `.trial`         one server and its subscribers, measured once
 `.restart`       a server that is killed and started again
+`.stall`         subscribers that never read, and what the others notice of them
 `.comparison`    all servers in turns
 `.report`        tables and JSON
 `.plot`          a picture

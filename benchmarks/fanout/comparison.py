@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from benchmarks.fanout.native import COMPILER, compiled
 from benchmarks.fanout.restart import MISSED, Restart, restart
 from benchmarks.fanout.roster import FLOOR, HAND, OURS, Contender, Places, present
+from benchmarks.fanout.stall import Beside, beside
 from benchmarks.fanout.trial import Plan, Trial, run
 
 __all__ = ["Comparison", "Extent", "compare"]
@@ -25,6 +26,7 @@ class Extent(NamedTuple):
 
     :ivar burst: so many events are published in one turn, to as many subscribers as ``bursting`` says.
     :ivar restarting: so many subscribers lose their server.
+    :ivar stalling: so many subscribers never read, beside as many as ``bursting`` says.
     """
 
     subscribers: Sequence[int]
@@ -33,6 +35,7 @@ class Extent(NamedTuple):
     burst: int
     bursting: int
     restarting: Sequence[int]
+    stalling: int
 
 
 class Comparison:
@@ -42,6 +45,8 @@ class Comparison:
         self.extent = extent
         self.trials: dict[tuple[str, int], list[Trial]] = {}
         self.restarts: dict[tuple[str, int], list[Restart]] = {}
+        #: By a server's name, and how many of its subscribers never read.
+        self.stalls: dict[tuple[str, int], list[Beside]] = {}
 
     @property
     def names(self) -> list[str]:
@@ -79,6 +84,7 @@ def compare(extent: Extent, peers_python: str, node_modules: Path) -> Comparison
                     trial = run(contender, native, subscribers, extent.plan, burst)
                     comparison.trials[contender.name, subscribers].append(trial)
             _restart_all(comparison, contenders, native, Path(folder), number)
+            _stall_all(comparison, contenders, native, number)
     return comparison
 
 
@@ -97,6 +103,18 @@ def _restart_all(
                 store, does = None, f"{contender.name}: merely accepted"
             found = restart(contender, native, subscribers, store)
             comparison.restarts.setdefault((does, subscribers), []).append(found)
+
+
+def _stall_all(comparison: Comparison, contenders: Sequence[Contender], native: Path, number: int) -> None:
+    extent = comparison.extent
+    for contender in contenders:
+        if contender.name not in (OURS, HAND):
+            continue
+        for stalled in (0, extent.stalling):
+            what = f"{contender.name}, {extent.bursting:,} subscribers beside {stalled:,} that never read"
+            _tell(extent, number, what)
+            found = beside(contender, native, extent.bursting, stalled, extent.plan)
+            comparison.stalls.setdefault((contender.name, stalled), []).append(found)
 
 
 def _tell(extent: Extent, number: int, what: str) -> None:

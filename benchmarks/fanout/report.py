@@ -37,6 +37,7 @@ def print_report(comparison: Comparison) -> None:
     )
     _print_burst(comparison)
     _print_restarts(comparison)
+    _print_stalls(comparison)
     print("\nversions")
     for name in comparison.names:
         print(f"  {name}: {comparison.trials[name, comparison.extent.subscribers[0]][0].version}")
@@ -118,6 +119,28 @@ def _print_restarts(comparison: Comparison) -> None:
     )
 
 
+def _print_stalls(comparison: Comparison) -> None:
+    extent = comparison.extent
+    rows: list[list[Cell]] = []
+    for (name, stalled), found in comparison.stalls.items():
+        row: list[Cell] = [name, stalled]
+        row += [median(getattr(trial, figure) for trial in found) for figure in ("p50", "p99", "max", "cpu")]
+        if stalled:
+            alone = comparison.stalls[name, 0]
+            held = median(beside.memory - trial.memory for trial, beside in zip(alone, found, strict=True))
+            row.append(held / stalled / 1024)
+        else:
+            row.append(None)
+        rows.append(row)
+    columns = ("", "never read", "median ms", "p99", "max", "CPU µs per delivery", "KB held each")
+    print_table(f"Stalled: {extent.bursting:,} subscribers, beside some that never read", columns, rows)
+    print_note(
+        f"""Latency is that of those who read, at {extent.plan.rate} events a second. Before that, the others
+        have been sent more than the kernel keeps for them; what the server holds for each is its resident
+        memory above what it has without them."""
+    )
+
+
 def save(comparison: Comparison, path: Path, machine: str) -> None:
     """Write every round's figures."""
     document = {
@@ -130,6 +153,10 @@ def save(comparison: Comparison, path: Path, machine: str) -> None:
         "restarts": [
             {"name": name, "subscribers": number, "rounds": plain(restarts)}
             for (name, number), restarts in comparison.restarts.items()
+        ],
+        "stalls": [
+            {"name": name, "stalled": number, "rounds": plain(stalls)}
+            for (name, number), stalls in comparison.stalls.items()
         ],
     }
     path.write_text(json.dumps(document, indent=1) + "\n")
