@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import select
 import socket
@@ -181,6 +182,21 @@ async def test_the_iostream_that_it_came_with_is_nobodys_any_more(line: MakeLine
     it.socket.send(b"x")
     assert await within(asyncio.get_running_loop().sock_recv(it.peer, 9)) == b"x"
     assert not it.told
+
+
+async def test_it_is_lost_if_the_kernel_has_no_room_to_watch_it(
+    line: MakeLine, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind != "bare":
+        return  # there is nothing that could fail
+
+    def refuse(watch: Watch, descriptor: int, member: Line) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Watch, "add", refuse)
+    it = line()
+    assert it.told == ["OSError"]
+    assert await within(asyncio.get_running_loop().sock_recv(it.peer, 9)) == b""
 
 
 async def test_nothing_of_the_context_it_was_made_in_is_kept(line: MakeLine, kind: str) -> None:

@@ -84,7 +84,10 @@ class Line:
         self.socket.setblocking(False)
         self._iostream = None
         self._watch = watch
-        watch.add(self._descriptor, self)
+        try:
+            watch.add(self._descriptor, self)
+        except OSError as error:  # the kernel has no room for more
+            self.lose(error)
 
     def _stream(self) -> IOStream:
         """Return an IOStream to write to, for when somebody has to wait."""
