@@ -107,7 +107,10 @@ class Settings:
         :raises SettingError: if one makes no sense, or a name with the prefix is no setting at all.
         """
         _check_application(handler.application)
-        values = {name: lookup(handler, name) for name in _given(handler) if not names or name in names}
+        given = _given(handler)
+        if not given:
+            return _shared()  # as for most
+        values = {name: lookup(handler, name) for name in given if not names or name in names}
         for name in _COLLECTIONS & values.keys():
             if not isinstance(values[name], str) and isinstance(values[name], Iterable):
                 values[name] = frozenset(values[name])
