@@ -101,7 +101,7 @@ class SSEHandler(FollowingHandler):
     def on_close(self) -> None:
         """Override to clean up. Called once for each `open`, when the stream and ``open()`` have ended.
 
-        A handler that overrides it is kept with its request for as long as its stream, at some 8 KB.
+        A handler that overrides it is kept with its request for as long as its stream, at some 10 KB.
 
         With ``on_disconnect = "detach"`` it is called at the end of the stream, while ``open()`` runs on.
         ``self.stream.reason`` says why the stream ended, or is None if it never started.
