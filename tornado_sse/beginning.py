@@ -133,7 +133,7 @@ async def _understand(resume: str, backend: Backend) -> tuple[str | None, int]:
         await backend.sync()
     if epoch != backend.epoch:
         return "epoch", 0
-    return (None, position) if position <= backend.position else ("future", 0)
+    return (None, position) if backend.reaches(position) else ("future", 0)
 
 
 def primer(position: int, epoch: str, retry: int, *, alone: bool) -> bytes:

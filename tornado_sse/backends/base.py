@@ -149,6 +149,13 @@ class Backend(ABC):
         :raises BackendError: if the log can't be read.
         """
 
+    def reaches(self, position: int) -> bool:
+        """Return whether a client of this epoch may be at a position.
+
+        Override where positions have been left out, since events that had them may be lost.
+        """
+        return position <= self.position
+
     @abstractmethod
     async def close(self) -> None:
         """Finish what has been appended, and let go of everything. What is asked later fails."""

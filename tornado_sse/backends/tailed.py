@@ -82,6 +82,10 @@ class TailedBackend(Backend):
         """Stop telling of a channel."""
         self.followed.pop(channel, None)
 
+    def limit(self, channel: str) -> Retention:
+        """Return how much of a channel is kept in memory."""
+        return _smaller(self._retention(channel), self._cache)
+
     @abstractmethod
     async def read_tail(self, channel: str, limit: Retention) -> Tail:
         """Return the last events of a channel that is in ``followed``, as many as there is room for.
@@ -158,7 +162,7 @@ class TailedBackend(Backend):
 
     async def _load(self, channel: str, following: _Following) -> ChannelLog:
         try:
-            limit = _smaller(self._retention(channel), self._cache)
+            limit = self.limit(channel)
             await self._opened()
             epoch = None
             while epoch != self.epoch:
