@@ -19,6 +19,7 @@ from tornado.platform.asyncio import AsyncIOLoop
 
 from tests.serving import Command
 from tests.support import Connect, Connection, Logs
+from tests.valkey import PROGRAMS, Server, running
 
 
 @pytest.fixture
@@ -116,3 +117,12 @@ def command(tmp_path: Path) -> Iterator[Callable[..., Command]]:
             return it
 
         yield command
+
+
+@pytest.fixture(scope="session", params=PROGRAMS)
+def redis_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """Run a Valkey or Redis server for all tests that let it live; each has its own prefix there."""
+    with running(request.param, tmp_path_factory.mktemp(request.param) / "data") as server:
+        yield server
