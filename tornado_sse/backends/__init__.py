@@ -6,6 +6,10 @@
 ``sqlite:////var/events.db``    the same, by an absolute path; as in SQLAlchemy's URLs, the third slash ends
                                 the part where other databases have a host
 ``…?durability=power``          each acknowledgement waits for the disk; see `SQLiteBackend`
+``redis://host:6379/0``         Redis or Valkey, shared by many hosts; ``rediss://`` with TLS,
+                                ``redis+unix:///run/redis.sock`` by a socket; see `RedisBackend` in
+                                `.backends.redis`. Needs ``pip install 'tornado-sse[redis]'``
+``…?prefix=name&timeout=5``     the log's name in the server; for how many seconds to try
 ==============================  ==============================================================================
 
 What means something else in a URL is escaped with per cent: ``%3F`` for ``?``, ``%23`` for ``#``, ``%25`` for

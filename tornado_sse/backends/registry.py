@@ -8,6 +8,7 @@ The schemes that are built in can't be taken.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
@@ -25,13 +26,31 @@ GROUP: Final = "tornado_sse.backends"
 # Of a plugin, what is returned may be anything.
 _Open = Callable[[str, RetentionOf], Any]
 
+
+def _of_extra(name: str) -> _Open:
+    """Return what opens a backend whose module needs an extra, which is imported when it is asked for."""
+
+    def opens(url: str, retention: RetentionOf) -> Any:
+        try:
+            module = import_module(f"tornado_sse.backends.{name}")
+        except ModuleNotFoundError as error:
+            reason = f"it is not installed: pip install 'tornado-sse[{name}]'"
+            raise BackendPluginError(f"tornado-sse[{name}]", reason) from error
+        return module.from_url(url, retention)
+
+    return opens
+
+
 _BUILT_IN: Final[dict[str, _Open]] = {
     "memory": open_memory,
     "sqlite": open_sqlite,
+    "redis": _of_extra("redis"),
+    "rediss": _of_extra("redis"),
+    "redis+unix": _of_extra("redis"),
 }
 
 # What the URLs of those built in look like.
-_KNOWN: Final = ("memory://", "sqlite:///path/of/a/file.db")
+_KNOWN: Final = ("memory://", "sqlite:///path/of/a/file.db", "redis://host")
 
 
 class BackendRegistry:
