@@ -33,6 +33,8 @@ class ChaoticReader:
         self.connections = 0
         #: When true, it is not cut any more.
         self.calm = False
+        #: Whether the log may be out of reach, for which the server has a 503.
+        self.patient = False
         self.by_query = rng.random() < 0.3
 
     async def run(self) -> None:
@@ -62,6 +64,8 @@ class ChaoticReader:
             elif self.last_id:
                 headers.append(("Last-Event-ID", self.last_id))
             await connection.request(path, headers=headers)
+            if connection.status == 503 and self.patient:
+                raise ConnectionRefusedError
             assert connection.status == 200, connection.status
             self.connections += 1
             await self._follow(connection)

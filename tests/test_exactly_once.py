@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from tornado.netutil import bind_sockets
 
 from tests.chaos import ChaoticReader, finish
 from tests.support import DEADLINE, Connection, Logs, reserved_address, until, within
+from tests.valkey import running
 from tornado_sse import Broker, Retention, SSEHandler
 
 EVERYTHING = Retention(events=None, bytes=None, age=None)
@@ -106,7 +107,7 @@ SERVER = """
 import asyncio, sys
 import tornado.web
 from tornado.httpserver import HTTPServer
-from tornado_sse import Broker, Retention, SSEHandler
+from tornado_sse import BackendError, Broker, Retention, SSEHandler
 
 class Follow(SSEHandler):
     async def open(self, channels):
@@ -116,7 +117,10 @@ class Publish(tornado.web.RequestHandler):
     async def post(self, channel):
         text = self.request.body.decode()
         broker = self.settings["sse_broker"]
-        self.write(await broker.publish(channel, text, serializer="text", message_id=text))
+        try:
+            self.write(await broker.publish(channel, text, serializer="text", message_id=text))
+        except BackendError:
+            self.set_status(503)
 
 async def main():
     broker = Broker(sys.argv[1], retention=Retention(events=None, bytes=None))
@@ -162,6 +166,8 @@ class Publisher:
         self.acknowledged: list[tuple[int, str, str]] = []
         self.attempted: set[str] = set()
         self.number = 0
+        #: Whether the log may be away for longer than a broker waits.
+        self.patient = False
 
     async def run(self) -> None:
         while True:
@@ -177,9 +183,11 @@ class Publisher:
                 text = f"{self.name} {self.number}"
                 self.attempted.add(text)
                 await connection.request(f"/publish/{self.channel}", method="POST", body=text.encode())
-                assert connection.status == 200
                 size = int(connection.headers["Content-Length"])
                 event_id = (await connection.reader.readexactly(size)).decode()
+                if connection.status == 503 and self.patient:
+                    continue
+                assert connection.status == 200
                 self.acknowledged.append((position(event_id), self.channel, text))
                 self.number += 1
         finally:
@@ -195,13 +203,37 @@ async def test_what_was_acknowledged_outlives_the_servers(processes: int, tmp_pa
         await outlive(servers, address, rng)
 
 
-async def outlive(servers: list[Server], address: tuple[str, int], rng: random.Random) -> None:
-    """Kill servers that share a port and a log, one after the other, while readers and publishers go on."""
+@pytest.mark.gen_test(timeout=110)
+@pytest.mark.parametrize("mortal", [False, True], ids=["a log that stays", "a log that is killed too"])
+async def test_what_was_acknowledged_in_redis_outlives_the_servers(mortal: bool, tmp_path: Path) -> None:
+    rng = random.Random(4)
+    with reserved_address() as address, running("valkey", tmp_path / "data") as log:
+        servers = [Server(log.url, address[1]) for _ in range(3)]
+
+        def kill() -> None:
+            log.kill()
+            log.start()
+
+        await outlive(servers, address, rng, kill if mortal else None)
+
+
+async def outlive(
+    servers: list[Server],
+    address: tuple[str, int],
+    rng: random.Random,
+    kill: Callable[[], object] | None = None,
+) -> None:
+    """Kill servers that share a port and a log, one after the other, while readers and publishers go on.
+
+    :arg kill: kills the log and brings it back, if it is a server too.
+    """
     readers = [
         ChaoticReader(address, "/" + "+".join(rng.sample(CHANNELS, rng.randint(1, 3))), random.Random(n))
         for n in range(100)
     ]
     publishers = [Publisher(address, CHANNELS[n % 3], f"p{n}") for n in range(6)]
+    for each in (*readers, *publishers):
+        each.patient = kill is not None
     tasks = [asyncio.create_task(reader.run()) for reader in readers]
     try:
         await asyncio.gather(*(server.start() for server in servers))
@@ -214,6 +246,8 @@ async def outlive(servers: list[Server], address: tuple[str, int], rng: random.R
             await until(lambda: sum(len(p.acknowledged) for p in publishers) >= enough, 3 * DEADLINE)  # noqa: B023
             server = servers[turn % len(servers)]
             await server.kill()
+            if kill is not None:
+                kill()
             await server.start()
         for task in publishing:
             task.cancel()
