@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -87,3 +88,12 @@ def test_plugins_are_looked_for_when_they_are_needed() -> None:
         with pytest.raises(BackendNotFoundError):
             there.open_backend("tape://", retention)
     assert len(looked) == 1
+
+
+@pytest.mark.parametrize("url", ["redis://host", "rediss://host", "redis+unix:///run/redis.sock"])
+def test_an_extra_that_is_not_installed_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tornado_sse.backends.redis", None)
+    with pytest.raises(BackendPluginError) as caught:
+        registry().open_backend(url, retention)
+    sentence = "backend plugin tornado-sse[redis]: it is not installed: pip install 'tornado-sse[redis]'"
+    assert str(caught.value) == sentence
