@@ -133,7 +133,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(name: str, folder: Path, **options: object) -> Iterator[Server]:
+def running(name: str, folder: Path, **options: Any) -> Iterator[Server]:
     """Run a server."""
     with Server(program(name), folder, **options) as server:
         yield server.start()
