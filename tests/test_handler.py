@@ -1062,6 +1062,23 @@ async def test_a_log_line_at_open_and_one_at_close(serve: Serve, connect: Connec
     assert " 1 events, " in closed
 
 
+@pytest.mark.parametrize("error", [tornado.web.HTTPError(404, "no such thing"), KeyError("oops")])
+async def test_no_log_line_of_an_error_shows_what_may_be_a_token(
+    error: Exception, serve: Serve, connect: Connect, logs: Logs
+) -> None:
+    class Failing(SSEHandler):
+        async def open(self) -> None:
+            raise error
+
+    serve(Failing)
+    await (await connect()).request("/failing?token=s3cret")
+    lines = logs.claim("GET /failing", count=2)  # of the error and of the access
+    shown = "\n".join(map(logging.Formatter().format, lines))
+    assert "s3cret" not in shown
+    assert shown.count("GET /failing?token from 127.0.0.1") == 2
+    assert ("Traceback" in shown) == isinstance(error, KeyError)
+
+
 async def test_an_old_stream_ends_cleanly_and_open_with_it(serve: Serve, connect: Connect) -> None:
     class Aged(Waiting):
         def sse_max_age(self) -> float:

@@ -178,6 +178,13 @@ class SSEHandler(FollowingHandler):
             self.set_header("Retry-After", str(_RETRY_AFTER))
         super().write_error(status_code, **kwargs)
 
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        """Log an error; as Tornado does, but without the values of the query, in which tokens travel."""
+        if isinstance(value, HTTPError):
+            super().log_exception(typ, value, tb)
+        else:
+            app_log.error("Uncaught exception %s", self._request_summary(), exc_info=value)
+
     def on_connection_close(self) -> None:
         """Called by Tornado when the client goes away before the stream has started."""
         super().on_connection_close()
@@ -185,6 +192,9 @@ class SSEHandler(FollowingHandler):
         self._cancel_open()
 
     # How it is done
+
+    def _request_summary(self) -> str:
+        return describe(self.request)
 
     def _negotiate(self) -> bool:
         """Return whether there is to be a stream; if not, the request has been answered."""
