@@ -34,6 +34,10 @@ _NO_LIMIT: Final = object()
 _option = partial(click.option, show_default=True)
 _some = partial(click.option, multiple=True)
 
+# When a proxy or a server has been restarted, all clients are back at once; whom the queue has no room for is
+# kept waiting by TCP for a second and more.
+_BACKLOG: Final = 1024
+
 
 class _Limit(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in some versions alone
     """A number above 0, or "none" for no limit."""
@@ -231,7 +235,7 @@ def _bind_metrics(options: ServerOptions) -> list[list[socket.socket]]:
 
 def _listen(host: str, port: int, *, reuse_port: bool = False) -> list[socket.socket]:
     try:
-        return bind_sockets(port, host, reuse_port=reuse_port)
+        return bind_sockets(port, host, backlog=_BACKLOG, reuse_port=reuse_port)
     except OSError as error:
         raise click.ClickException(
             f"{host} port {port} can't be listened on: {error.strerror or error}"
