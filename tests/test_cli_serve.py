@@ -172,7 +172,7 @@ def test_a_port_that_is_taken_is_said(here: None, capsys: pytest.CaptureFixture[
         (("--prot", "1"), "No such option"),
         (("--port", "x"), "Invalid value for '--port'"),
         (("--port", "70000"), "70000 is not in the range"),
-        (("--processes", "2"), "processes can't be more than 1 with memory://"),
+        (("--processes", "2"), "processes can't be more than 1 with the memory log"),
         (("--broker", "nope://x"), "no backend serves"),
         (("--broker", "sqlite://x"), "names no file"),
         (("--publish-token", "a b"), "token must consist of"),

@@ -14,7 +14,7 @@ def test_all_has_a_default() -> None:
 
 
 def test_processes_share_a_log_or_are_one() -> None:
-    with pytest.raises(SettingError, match="processes can't be more than 1 with memory://"):
+    with pytest.raises(SettingError, match="processes can't be more than 1 with the memory log"):
         ServerOptions(processes=2)
     assert ServerOptions("sqlite:///events.db", processes=2).processes == 2
 

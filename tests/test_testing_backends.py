@@ -447,7 +447,15 @@ async def test_a_durable_backend_keeps_its_epoch() -> None:
 
 
 async def test_two_processes_have_one_epoch(tmp_path: Path) -> None:
+    class Lonely(MemoryBackend):
+        shared = True
+
     with pytest.raises(AssertionError, match=r"has not heard of position|and another process has"):
+        await check_backend(Lonely, shared=True)
+
+
+async def test_what_is_shared_says_so() -> None:
+    with pytest.raises(AssertionError, match="says that it is not shared; set shared = True"):
         await check_backend(MemoryBackend, shared=True)
 
 

@@ -88,6 +88,9 @@ class Backend(ABC):
     #: What it is called in errors and metrics.
     name: str
 
+    #: Whether all processes that open the same place have the same log.
+    shared: bool = False
+
     #: The log's incarnation; "" until `sync` has returned once.
     epoch: str = ""
 

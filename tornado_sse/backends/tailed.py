@@ -51,6 +51,8 @@ class TailedBackend(Backend):
     :arg cache: how much of a followed channel is kept in memory, at most.
     """
 
+    shared = True
+
     def __init__(self, retention: RetentionOf, cache: Retention = CACHE) -> None:
         self.epoch = ""
         self.position = 0

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tornado_sse.backends import Backend, MemoryBackend, open_backend
+from tornado_sse.backends import Backend, open_backend
 from tornado_sse.errors import SettingError
 from tornado_sse.log import Retention
 from tornado_sse.server.access import Grant
@@ -55,10 +55,11 @@ class ServerOptions:
         Settings(**self.streams)
         if self.metrics_port is not None and importlib.util.find_spec("prometheus_client") is None:
             raise SettingError("metrics_port", "needs prometheus-client: pip install 'tornado-sse[metrics]'")
-        if isinstance(self.open_backend(), MemoryBackend) and self.processes > 1:
+        backend = self.open_backend()
+        if self.processes > 1 and not backend.shared:
             raise SettingError(
                 "processes",
-                "can't be more than 1 with memory://, which each process has for itself; "
+                f"can't be more than 1 with the {backend.name} log, which each process has for itself; "
                 "sqlite:///events.db is a log that they share",
             )
 

@@ -80,6 +80,8 @@ async def check_backend(
             await check_age(probe, advance)
         await _check_names(probe)
         if shared:
+            if not probe.backend.shared:
+                probe.fail("says that it is not shared; set shared = True")
             probes.append(Probe(make(retention), timeout))
             await _check_sharing(probe, probes.pop())
         await _check_closing(probe)
