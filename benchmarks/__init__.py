@@ -12,6 +12,7 @@ only if they are named: they take longer, and need Linux and a C compiler.
 `.server`        a child that serves them
 `.client`        a child that reads them
 `.encoder`       nanoseconds per event, without a socket
+`.parsing`       nanoseconds per event, without a socket, and what they are elsewhere
 `.writing`       CPU time per event written to one stream
 `.idle`          memory per stream that waits
 `.fanout`        publish once, to many: other servers and the floor beside it

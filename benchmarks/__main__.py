@@ -12,14 +12,14 @@ from pathlib import Path
 import tornado
 
 import tornado_sse
-from benchmarks import encoder, growth, idle, scale, writing
+from benchmarks import encoder, growth, idle, parsing, scale, writing
 from benchmarks.child import SERVER_CORE, pin
 from benchmarks.fanout.comparison import Extent, compare
 from benchmarks.fanout.plot import draw
 from benchmarks.fanout.report import print_report, save
 from benchmarks.fanout.trial import Plan
 
-NAMES = ("encoder", "writing", "idle")
+NAMES = ("encoder", "parsing", "writing", "idle")
 
 # These need Linux and a C compiler, and take their time.
 MORE = ("fanout", "growth", "scale")
@@ -76,6 +76,9 @@ def main() -> int:
         if "encoder" in names:
             pin(SERVER_CORE)
             encoder.measure(options.rounds or (3 if quick else 9), seconds=0.01 if quick else 0.05)
+        if "parsing" in names:
+            pin(SERVER_CORE)
+            parsing.measure(options.rounds or (3 if quick else 9), size=100_000 if quick else 1_000_000)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
+from typing import Any
 
 from tornado_sse.errors import InvalidEventError
 
@@ -85,19 +86,33 @@ _set_data, _set_type, _set_id, _set_retry, _set_codec = (
 
 
 def received_event(
-    data: str, type: str, id: str, retry: int | None = None, codec: str | None = None
+    data: str,
+    type: str,
+    id: str,
+    retry: int | None = None,
+    codec: str | None = None,
+    kind: type[Event] = Event,
 ) -> Event:
     """Return an event as a parser read it, unchecked: what a peer sent is what it sent.
 
     A type with NUL in it, say, may be received, though we refuse to send one.
+
+    :arg kind: the class it is to be of.
     """
-    event = object.__new__(Event)
-    _set_data(event, data)
-    _set_type(event, type)
-    _set_id(event, id)
-    _set_retry(event, retry)
-    _set_codec(event, codec)
-    return event
+    event: Any = _Draft()
+    event.data = data
+    event.type = type
+    event.id = id
+    event.retry = retry
+    event.codec = codec
+    event.__class__ = kind
+    return event  # type: ignore[no-any-return]
+
+
+class _Draft:
+    """An event before it is frozen. To give it its class last takes less than half the time of other ways."""
+
+    __slots__ = ("codec", "data", "id", "retry", "type")
 
 
 def check_line(field: str, value: object) -> None:

@@ -40,6 +40,11 @@ _MAX_EVENT_SIZE = 16 * 1024 * 1024
 # the difference is a quarter of a million years.
 _MAX_RETRY = 2**53 - 1
 
+_FIELDS = frozenset({b"data", b"id", b"event", b"codec", b"retry"})
+
+# A line is long, in bytes, if it is worth a call of its own to find its end.
+_LONG = 256
+
 
 class EventParser:
     """An incremental parser for one event stream.
@@ -55,6 +60,9 @@ class EventParser:
         "_after_cr", "_codec", "_data", "_failed", "_fragments", "_fragments_size", "_id",
         "_retry", "_size", "_start", "_type", "last_event_id", "max_event_size", "retry",
     )  # fmt: skip
+
+    #: What its events are; a subclass may say otherwise.
+    kind: type[Event] = Event
 
     def __init__(self, last_event_id: str = "", *, max_event_size: int = _MAX_EVENT_SIZE) -> None:
         if max_event_size < 1:
@@ -100,10 +108,14 @@ class EventParser:
         if not data:
             return []
 
-        lines = data.splitlines()
-        last = data[-1]
-        self._after_cr = last == 0x0D
-        unfinished = None if last in b"\r\n" else lines.pop()
+        if b"\r" in data:
+            lines = data.splitlines()
+            last = data[-1]
+            self._after_cr = last == 0x0D
+            unfinished = b"" if last in b"\r\n" else lines.pop()
+        else:
+            lines = _split(data)
+            unfinished = lines.pop()
         if lines and self._fragments:
             self._fragments.append(lines[0])
             lines[0] = b"".join(self._fragments)
@@ -111,14 +123,24 @@ class EventParser:
             self._fragments_size = 0
 
         events: list[Event] = []
+        held, limit = self._data, self.max_event_size
         for line in lines:
-            if line:
+            # Most lines are of these two kinds, and to interpret one by a call takes twice as long.
+            if line.startswith(b"data: "):
+                held.append(line[6:])
+                self._size += len(line) - 5
+            elif line.startswith(b"id: ") and b"\0" not in line:
+                self._id = line[4:]
+                self._size += len(line) - 3
+            elif line:
                 self._interpret(line)
-                if self._size > self.max_event_size:
-                    return self._fail(events)
-            elif (event := self._dispatch()) is not None:
-                events.append(event)
-        if unfinished is not None:
+            else:
+                if (event := self._dispatch()) is not None:
+                    events.append(event)
+                continue
+            if self._size > limit:
+                return self._fail(events)
+        if unfinished:
             self._fragments.append(unfinished)
             self._fragments_size += len(unfinished)
             if self._size + self._fragments_size > self.max_event_size:
@@ -126,35 +148,32 @@ class EventParser:
         return events
 
     def _interpret(self, line: bytes) -> None:
-        if line.startswith(b"data: "):
-            name, value = b"data", line[6:]
-        else:
-            # "If the line contains a colon": without one the whole line is the name, the value empty.
-            # A comment comes out as a field without a name, which is nobody's.
+        # "If value starts with a U+0020 SPACE character, remove it": one, and nothing but U+0020.
+        name, _, value = line.partition(b": ")
+        if name not in _FIELDS:
+            # "If the line contains a colon": without one the whole line is the name, the value empty. A space
+            # after the first colon would have been found above. A comment has no name, and is nobody's.
             name, _, value = line.partition(b":")
-            # "If value starts with a U+0020 SPACE character, remove it": one, and nothing but U+0020.
-            if value[:1] == b" ":
-                value = value[1:]
-        if name == b"data":
-            self._data.append(value)
-            self._size += len(value) + 1
+        if name == b"id":
+            # "If the field value does not contain U+0000 NULL [...]. Otherwise, ignore the field."
+            if b"\0" in value:
+                return
+            self._id = value
         elif name == b"event":
             self._type = value
-            self._size += len(value)
-        elif name == b"id":
-            # "If the field value does not contain U+0000 NULL [...]. Otherwise, ignore the field."
-            if b"\0" not in value:
-                self._id = value
-                self._size += len(value)
-        elif name == b"retry":
-            # "consists of only ASCII digits": bytes.isdigit means just that, and refuses the empty value.
-            if value.isdigit():
-                # Python refuses to convert thousands of digits; the first few decide.
-                digits = value.lstrip(b"0")[:17] or b"0"
-                self.retry = self._retry = min(int(digits), _MAX_RETRY)
         elif name == b"codec":
             self._codec = value
-            self._size += len(value)
+        elif name == b"data":
+            self._data.append(value)
+        else:
+            # "consists of only ASCII digits": bytes.isdigit means just that, and refuses the empty value.
+            if name == b"retry" and value.isdigit():
+                if len(value) > 15:
+                    # Python refuses to convert thousands of digits; the first few decide.
+                    value = b"%d" % min(int(value.lstrip(b"0")[:17] or b"0"), _MAX_RETRY)
+                self.retry = self._retry = int(value)
+            return
+        self._size += len(value) + 1
 
     def _dispatch(self) -> Event | None:
         # The id counts even where there is no data (section 9.2.6, dispatch, steps 1 and 2).
@@ -162,26 +181,43 @@ class EventParser:
             self.last_event_id = self._id.decode("utf-8", "replace")
             self._id = None
         event = None
-        if self._data:
-            codec = self._codec
+        data, type, codec = self._data, self._type, self._codec
+        if data:
             event = received_event(
-                b"\n".join(self._data).decode("utf-8", "replace"),
-                self._type.decode("utf-8", "replace") or "message",
+                (data[0] if len(data) == 1 else b"\n".join(data)).decode("utf-8", "replace"),
+                type.decode("utf-8", "replace") if type else "message",
                 self.last_event_id,
                 self._retry,
                 codec.decode("utf-8", "replace") if codec else None,
+                self.kind,
             )
-            self._data = []
+            data.clear()
         self._size = 0
         self._type = b""
-        self._retry = None
-        self._codec = None
+        self._retry = self._codec = None
         return event
 
     def _fail(self, events: list[Event]) -> list[Event]:
         self._failed = True
         self._fragments.clear()
-        self._data = []
+        self._data.clear()
         if events:
             return events
         raise EventTooLargeError(self.max_event_size)
+
+
+def _split(data: bytes) -> list[bytes]:
+    """Split at LF, as `bytes.split`, which looks at every byte; `bytes.find` skips over a long line.
+
+    Which of the two it is depends on the line in the middle.
+    """
+    middle = len(data) // 2
+    if middle < _LONG or data.find(b"\n", middle, middle + _LONG) >= 0:
+        return data.split(b"\n")
+    lines = []
+    start = 0
+    while (end := data.find(b"\n", start)) >= 0:
+        lines.append(data[start:end])
+        start = end + 1
+    lines.append(data[start:])
+    return lines
