@@ -31,7 +31,7 @@ SENTENCES = [
     (errors.InvalidEventError("id", "a\nb", "must not contain CR"), r"id must not contain CR: 'a\nb'"),
     (
         errors.EventTooLargeError(1024),
-        "an event exceeds the limit of 1,024 bytes; give EventParser a larger max_event_size",
+        "an event exceeds the limit of 1,024 bytes; max_event_size allows larger ones",
     ),
     (
         errors.SerializerNotFoundError("yaml", ["json", "text"]),
@@ -68,6 +68,15 @@ SENTENCES = [
         "no backend serves 'gopher://x'; there are memory://, sqlite:///",
     ),
     (errors.BackendPluginError("dist[x]", "does not load"), "backend plugin dist[x]: does not load"),
+    (errors.ConnectionFailedError("http://a/b?token=c", "broke off"), "http://a/b: broke off"),
+    (
+        errors.ResponseError("http://a/b?token=c", 404, None, "answered 404 Not Found", "<html>"),
+        "http://a/b answered 404 Not Found",
+    ),
+    (
+        errors.RedirectError("https://a/", "http://b/?token=c", "it leaves TLS"),
+        "https://a/ redirects to 'http://b/': it leaves TLS",
+    ),
     (errors.StreamClosedError("stalled"), "the stream has ended (stalled)"),
 ]
 
@@ -81,7 +90,7 @@ def test_an_error_says_what_to_do(error: errors.SSEError, sentence: str) -> None
 
 
 def test_every_error_has_its_sentence_tested() -> None:
-    abstract = {"SSEError", "SerializerError", "BrokerError"}
+    abstract = {"SSEError", "SerializerError", "EventSourceError", "BrokerError"}
     assert {type(error).__name__ for error, _ in SENTENCES} == {*errors.__all__} - abstract
 
 

@@ -83,6 +83,14 @@ ORDER = [
     "upgrader",
     "shutdown",
     "metrics",
+    "received",
+    "request",
+    "inflating",
+    "framing",
+    "exchange",
+    "backoff",
+    "ending",
+    "client",
     "server.access",
     "server.submission",
     "server.answer",
@@ -106,7 +114,11 @@ ORDER = [
     "testing.probe",
     "testing.retention",
     "testing.backends",
+    "testing.clock",
+    "testing.relay",
+    "testing.listener",
     "testing",
+    "testing.pytest",
 ]
 
 # No sockets, no event loop: these may be used, and tested, anywhere.

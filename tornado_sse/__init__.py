@@ -43,6 +43,14 @@ The package, in reading order. Each module imports only from those above it:
 `.upgrader`      `upgrade`: a stream on a connection of one's own
 `.shutdown`      stopping a server: `serve_until_stopped`
 `.metrics`       what happens, for Prometheus
+`.received`      an event that has arrived, and what was written
+`.request`       what a client asks for, and where a redirect takes it
+`.inflating`     compressed bytes to plain ones, by pieces
+`.framing`       where a response's body ends
+`.exchange`      one request and its answer
+`.backoff`       how long to wait before a server is asked again
+`.ending`        `Ending`: why a client's stream ended
+`.client`        `EventSource`: the events of a server
 `.server`        a server to run: channels over HTTP
 `.cli`           the command line: ``tornado-sse serve``, ``tornado-sse publish``
 `.__main__`      the same as ``python -m tornado_sse``
@@ -53,7 +61,9 @@ The modules as far as `.serializers` know no sockets and no event loop.
 """
 
 from tornado_sse.broker import Broker
+from tornado_sse.client import EventSource
 from tornado_sse.encoder import encode_comment, encode_event
+from tornado_sse.ending import Ending
 from tornado_sse.errors import (
     BackendError,
     BackendNotFoundError,
@@ -61,11 +71,15 @@ from tornado_sse.errors import (
     BrokerClosedError,
     BrokerError,
     BufferFullError,
+    ConnectionFailedError,
     DecodeError,
     EncodeError,
+    EventSourceError,
     EventTooLargeError,
     InvalidChannelError,
     InvalidEventError,
+    RedirectError,
+    ResponseError,
     SerializerError,
     SerializerNotFoundError,
     SerializerPluginError,
@@ -76,11 +90,13 @@ from tornado_sse.errors import (
     UpgradeError,
 )
 from tornado_sse.event import Event
+from tornado_sse.gap import Gap
 from tornado_sse.handler import SSEHandler
 from tornado_sse.log import Retention
 from tornado_sse.observer import Observer
 from tornado_sse.parser import EventParser
 from tornado_sse.reason import Reason
+from tornado_sse.received import ReceivedEvent
 from tornado_sse.serializers import (
     Serializer,
     decode,
@@ -104,15 +120,23 @@ __all__ = [
     "BrokerClosedError",
     "BrokerError",
     "BufferFullError",
+    "ConnectionFailedError",
     "DecodeError",
     "EncodeError",
+    "Ending",
     "Event",
     "EventParser",
+    "EventSource",
+    "EventSourceError",
     "EventTooLargeError",
+    "Gap",
     "InvalidChannelError",
     "InvalidEventError",
     "Observer",
     "Reason",
+    "ReceivedEvent",
+    "RedirectError",
+    "ResponseError",
     "Retention",
     "SSEError",
     "SSEHandler",

@@ -16,6 +16,10 @@
     ├── StreamClosedError      (ConnectionError)  the stream has ended
     ├── InvalidChannelError    (ValueError)       a channel's name that can't be one
     ├── SubscribeError         (ValueError)       a subscription that makes no sense
+    ├── EventSourceError
+    │   ├── ConnectionFailedError (ConnectionError) no connection to a server, or one that broke off
+    │   ├── ResponseError                         a server's answer that is no event stream
+    │   └── RedirectError                         a redirect that is not followed
     └── BrokerError
         ├── BrokerClosedError                     the broker is closed, or takes no new subscribers
         ├── BackendError       (ConnectionError)  the log can't be reached, read or written
@@ -37,11 +41,15 @@ __all__ = [
     "BrokerClosedError",
     "BrokerError",
     "BufferFullError",
+    "ConnectionFailedError",
     "DecodeError",
     "EncodeError",
+    "EventSourceError",
     "EventTooLargeError",
     "InvalidChannelError",
     "InvalidEventError",
+    "RedirectError",
+    "ResponseError",
     "SSEError",
     "SerializerError",
     "SerializerNotFoundError",
@@ -85,7 +93,7 @@ class EventTooLargeError(SSEError, ValueError):
         self.limit = limit
 
     def __str__(self) -> str:
-        return f"an event exceeds the limit of {self.limit:,} bytes; give EventParser a larger max_event_size"
+        return f"an event exceeds the limit of {self.limit:,} bytes; max_event_size allows larger ones"
 
 
 class SerializerError(SSEError):
@@ -216,6 +224,68 @@ class InvalidChannelError(SSEError, ValueError):
 
 class SubscribeError(SSEError, ValueError):
     """A subscription that makes no sense: no channel, a second one on a stream, an unknown ``start``."""
+
+
+class EventSourceError(SSEError):
+    """The root of what interrupts an `EventSource`, or ends it for good.
+
+    ``url`` is what was asked for, without user and password. Sentences leave its query out, since tokens
+    travel there.
+    """
+
+    def __init__(self, url: str, *parts: object) -> None:
+        super().__init__(url, *parts)
+        self.url = url
+
+    @property
+    def _shown(self) -> str:
+        return self.url.partition("?")[0]
+
+
+class ConnectionFailedError(EventSourceError, ConnectionError):
+    """There was no connection, or it broke off, or it is over. An `EventSource` tries again.
+
+    What was raised by the system, if anything, is ``__cause__``. ``complete`` tells that nothing was wrong:
+    the server has ended its response, as all do sooner or later.
+    """
+
+    def __init__(self, url: str, reason: str, complete: bool = False) -> None:
+        super().__init__(url, reason, complete)
+        self.reason = reason
+        self.complete = complete
+
+    def __str__(self) -> str:
+        return f"{self._shown}: {self.reason}"
+
+
+class ResponseError(EventSourceError):
+    """A server's answer is no event stream; asking again would not make it one (HTML, section 9.2.3).
+
+    ``status`` (int), ``content_type`` (str, or None), ``reason`` (half a sentence) and ``body`` (the first
+    bytes, as str) say what came instead.
+    """
+
+    def __init__(self, url: str, status: int, content_type: str | None, reason: str, body: str = "") -> None:
+        super().__init__(url, status, content_type, reason, body)
+        self.status = status
+        self.content_type = content_type
+        self.reason = reason
+        self.body = body
+
+    def __str__(self) -> str:
+        return f"{self._shown} {self.reason}"
+
+
+class RedirectError(EventSourceError):
+    """A server sent us elsewhere, and we did not go. ``target`` is where, as the server put it."""
+
+    def __init__(self, url: str, target: str, reason: str) -> None:
+        super().__init__(url, target, reason)
+        self.target = target
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self._shown} redirects to {self.target.partition('?')[0][:200]!r}: {self.reason}"
 
 
 class BrokerError(SSEError):
