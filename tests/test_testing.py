@@ -7,10 +7,11 @@ from tornado_sse import testing
 
 
 def test_the_checks_are_all_there_and_documented() -> None:
-    assert testing.__all__ == ["check_backend", "check_serializer"]
     for name in testing.__all__:
-        assert f"`{name}`" in (testing.__doc__ or "")
-        assert ":raises AssertionError:" in (getattr(testing, name).__doc__ or "")
+        assert getattr(testing, name).__doc__
+        if name.startswith("check_"):
+            assert f"`{name}`" in (testing.__doc__ or "")
+            assert ":raises AssertionError:" in (getattr(testing, name).__doc__ or "")
 
 
 def test_no_test_runner_is_needed() -> None:
