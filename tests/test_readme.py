@@ -33,6 +33,7 @@ from tornado_sse.gap import gap_event
 from tornado_sse.serializers import registry
 from tornado_sse.server import posting
 from tornado_sse.server.submission import MOST_LINES
+from tornado_sse.testing import listen
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -253,6 +254,44 @@ def test_the_guide_to_the_server_is_true(tmp_path: Path) -> None:
     assert f"up to {MOST_LINES:,} at once" in guide
 
 
+@pytest.mark.gen_test
+async def test_a_python_client(io_loop: IOLoop, capsys: pytest.CaptureFixture[str]) -> None:
+    prices = run(block("class Prices"))
+    async with listen(prices["app"], "/prices/AAPL", last_event_id="e-7") as it:
+        names = run(block("async def follow").replace("http://localhost:8888/prices/AAPL", it.source.url))
+        following = asyncio.create_task(names["follow"]())
+        await until(lambda: prices["broker"].stats.subscribers == 2)
+        await prices["on_quote"]("AAPL", {"price": 226.5})
+        await until(lambda: capsys.readouterr().out == "quote {'price': 226.5}\n")
+        following.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await following
+    await prices["broker"].close()
+
+
+@pytest.mark.gen_test
+async def test_asking_by_post(serve: Callable[..., None], http_server: object, base_url: str) -> None:
+    class Answers(tornado_sse.SSEHandler):
+        sse_methods = ("POST",)
+
+        async def open(self) -> None:
+            assert self.request.headers["Authorization"] == "Bearer x"
+            async with self.stream:
+                for word in self.request.body.decode().split():
+                    await self.stream.write_text(word)
+
+    serve(Answers)
+    code = block("async def ask").replace("http://localhost:8888", base_url).replace("…", "x")
+    assert await within(run(code)["ask"]("why not")) == ["why", "not"]
+
+
+@pytest.mark.gen_test
+async def test_testing_streams(io_loop: IOLoop) -> None:
+    prices = run(block("class Prices"))
+    await run(block("import listen"), app=prices["app"], on_quote=prices["on_quote"])["test_prices"]()
+    await prices["broker"].close()
+
+
 async def _serve(app: tornado.web.Application, path: str) -> tuple[Connection, HTTPServer]:
     server = HTTPServer(app)
     (listener,) = bind_sockets(0, "127.0.0.1")
@@ -274,6 +313,9 @@ def test_every_python_block_is_run_by_a_test() -> None:
         "class Prices",
         "await serve_until_stopped",
         "MetricsHandler",
+        "async def follow",
+        "async def ask",
+        "import listen",
     ]
     assert len(blocks(README, "python")) == len(tested)
     assert all(block(mark) for mark in tested)
