@@ -187,6 +187,21 @@ async def test_any_other_status_ends_it(io_loop: object, status: int) -> None:
         assert (source.ending, source.error, source.errors) == (Ending.FAILED, caught.value, [])
 
 
+async def test_one_may_decide_not_to_give_up(io_loop: object) -> None:
+    class Patient(Noting):
+        def gives_up(self, error: ResponseError) -> bool:
+            return error.status != 503
+
+    unavailable = b"HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n"
+    refused = b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"
+    async with Scripted(unavailable, STREAM + event("a"), refused).running() as server:
+        source = Patient(server.url)
+        assert await data(source, 1) == ["a"]
+        with pytest.raises(ResponseError, match="403"):
+            await data(source, 1)
+        assert isinstance(source.errors[0], ResponseError)
+
+
 @pytest.mark.parametrize(
     ("content_type", "good"),
     [("text/event-stream;", True), ("TEXT/Event-Stream; charset=latin-1", True), ("x bogus", False),
@@ -417,11 +432,11 @@ async def test_a_gzip_bomb(io_loop: object) -> None:
             await asyncio.sleep(0)
             turns += 1
 
-    bomb = gzip.compress(b"\n" * 10_000_000)
+    bomb = gzip.compress(b"\n" * 4_000_000)
     async with reading(zeros + bomb, NO_CONTENT) as (_, source):
         ticking = asyncio.create_task(tick())
         assert await data(source) == []
-        assert turns > 100  # others had their turns meanwhile
+        assert turns > 50  # others had their turns meanwhile
         ticking.cancel()
 
 

@@ -88,6 +88,7 @@ ORDER = [
     "inflating",
     "framing",
     "exchange",
+    "asking",
     "backoff",
     "ending",
     "client",

@@ -32,6 +32,7 @@ def test_user_and_password_leave_the_url() -> None:
     request = to("http://me:p%40ss@a/b")
     assert request.url == "http://a/b"
     assert request.headers["Authorization"] == "Basic bWU6cEBzcw=="
+    assert to("http://me:p@a/", Authorization="x").headers["Authorization"] == "x"
 
 
 @pytest.mark.parametrize(

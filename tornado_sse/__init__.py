@@ -48,6 +48,7 @@ The package, in reading order. Each module imports only from those above it:
 `.inflating`     compressed bytes to plain ones, by pieces
 `.framing`       where a response's body ends
 `.exchange`      one request and its answer
+`.asking`        asking again and again, wherever redirects lead
 `.backoff`       how long to wait before a server is asked again
 `.ending`        `Ending`: why a client's stream ended
 `.client`        `EventSource`: the events of a server

@@ -18,19 +18,23 @@ import asyncio
 import logging
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from inspect import isawaitable
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Final, Literal, Self, cast
 
 from tornado.netutil import Resolver
 
+from tornado_sse.asking import Asker, Headers
 from tornado_sse.backoff import Backoff
 from tornado_sse.ending import Ending
-from tornado_sse.errors import ConnectionFailedError, EventSourceError, RedirectError, SettingError
+from tornado_sse.errors import (
+    ConnectionFailedError,
+    EventSourceError,
+    ResponseError,
+    SettingError,
+)
 from tornado_sse.exchange import Exchange, Limits
 from tornado_sse.received import ReceivedEvent, ReceivedEventParser
-from tornado_sse.request import REDIRECTS, Request
 
 __all__ = ["EventSource"]
 
@@ -38,8 +42,6 @@ _log = logging.getLogger("tornado_sse")
 
 # A connection that has been open for so many seconds was a good one, even if nothing happened on it.
 _HEALTHY: Final = 30.0
-
-Headers = Mapping[str, str]
 
 
 class EventSource:
@@ -63,7 +65,7 @@ class EventSource:
             async with asyncio.timeout(5):
                 event = await anext(source)
 
-    It needs a running event loop of asyncio, and no more.
+    It needs a running event loop of asyncio, and no more. Proxies of the environment are not used.
 
     :arg str url: http or https. User and password in it are sent as ``Authorization: Basic``.
     :arg str method: what to ask with.
@@ -98,7 +100,7 @@ class EventSource:
 
     Iterating raises, once and then again each time it is tried:
 
-    - `ResponseError`: the answer was no event stream.
+    - `ResponseError`: the answer was no event stream (and `gives_up` agreed).
     - `RedirectError`: too many redirects, or one that is not followed.
     - `ConnectionFailedError`: the certificate is not valid, or there is to be no other connection.
     - `EventTooLargeError`: an event exceeds ``max_event_size``. The server would send it again.
@@ -110,7 +112,7 @@ class EventSource:
         url: str,
         *,
         method: str = "GET",
-        headers: Headers | Callable[[], Headers | Awaitable[Headers]] | None = None,
+        headers: Headers | None = None,
         body: bytes | str | None = None,
         last_event_id: str | None = None,
         reconnect: bool | None = None,
@@ -127,32 +129,30 @@ class EventSource:
         resolver: Resolver | None = None,
     ) -> None:
         for name, value, least in (
-            ("retry", retry, 0), ("max_delay", max_delay, 0), ("max_event_size", max_event_size, 1),
-            ("max_redirects", max_redirects, 0), ("max_failures", max_failures or 0, 0),
-        ):  # fmt: skip
+            ("retry", retry, 0),
+            ("max_delay", max_delay, 0),
+            ("max_failures", max_failures or 0, 0),
+            ("max_event_size", max_event_size, 1),
+        ):
             if not value >= least:
                 raise SettingError(name, f"must be {least} or more, not {value!r}")
-        if not (method.isascii() and method.isalpha()) or method in ("HEAD", "CONNECT"):
-            raise SettingError("method", f"must be one that is answered with a stream, not {method!r}")
-        if body is not None and method == "GET":
-            raise SettingError("body", "needs a method that has one, as POST")
-        self._given_url = url
-        self._method = method
-        self._headers = headers
-        self._body = body.encode() if isinstance(body, str) else body
-        # What can be said now is said now, not by the first connection.
-        self._target = Request.to(url, method, {} if callable(headers) else headers or {}, self._body)
+        self._asker = Asker(
+            url,
+            method,
+            headers,
+            body,
+            max_redirects=max_redirects,
+            limits=Limits(connect_timeout, read_timeout, max_header_size),
+            ssl_options=ssl_options,
+            compression=compression,
+            resolver=resolver,
+        )
         self._reconnect = method == "GET" if reconnect is None else reconnect
         self._max_failures = max_failures
-        self._max_redirects = max_redirects
-        self._limits = Limits(connect_timeout, read_timeout, max_header_size)
-        self._ssl_options = ssl_options
-        self._compression = compression
-        self._resolver = resolver
         self._backoff = Backoff(retry, max_delay)
 
         #: What is asked for, without user and password.
-        self.url = self._target.url
+        self.url = self._asker.request.url
         #: The id of the last event that was taken (str), or one that the server has sent after it; ""
         #: for none. Keep it to resume from here another day.
         self.last_event_id = last_event_id or ""
@@ -169,7 +169,6 @@ class EventSource:
         self._arrived = asyncio.Event()  # something for the consumer: a batch, an opening, the end
         self._wanted = asyncio.Event()  # something for the reader: the batch has been taken
         self._reader: asyncio.Task[None] | None = None
-        self._exchange: Exchange | None = None
         self._in_block = False
         self._opened = 0.0
         self._healthy = False
@@ -190,6 +189,14 @@ class EventSource:
         The default writes a line to the logger ``tornado_sse``, at the level INFO.
         """
         _log.info("%s; again in %.1f s", error, delay)
+
+    def gives_up(self, error: ResponseError) -> bool:
+        """Override to return False where an answer that is no event stream shall not be the end.
+
+        503, say, may be a server that is about to stop, and another one there in a moment. Then it is tried
+        again as after a lost connection. The default is True, as in a browser.
+        """
+        return True
 
     def on_data(self, data: bytes) -> None:
         """Override to see the stream's bytes as they are read, decompressed and not yet parsed."""
@@ -261,14 +268,13 @@ class EventSource:
         """
         if self.ending is None:
             self._end(Ending.CLOSED)
-        if self._exchange is not None:
-            self._exchange.close()
+        self._asker.close()
         if self._reader is not None:
             self._reader.cancel()
 
     def _start(self) -> None:
         if self._reader is None and self.ending is None:
-            self._reader = asyncio.create_task(self._read(), name=f"tornado_sse {self._target.host}")
+            self._reader = asyncio.create_task(self._read(), name=f"tornado_sse {self._asker.request.host}")
 
     async def _wait(self) -> None:
         self._arrived.clear()
@@ -305,12 +311,14 @@ class EventSource:
             try:
                 if await self._connect():
                     return Ending.FINISHED
-                error = ConnectionFailedError(self.url, "the response has ended", complete=True)
+                error: EventSourceError = ConnectionFailedError(
+                    self.url, "the response has ended", complete=True
+                )
                 if not self._reconnect:
                     return Ending.COMPLETE
-            except ConnectionFailedError as failed:
+            except (ConnectionFailedError, ResponseError) as failed:
                 error = failed
-                if not self._reconnect or isinstance(error.__cause__, ssl.SSLCertVerificationError):
+                if not self._reconnect or self._is_final(failed):
                     raise
             if self.state == "open" and asyncio.get_running_loop().time() - self._opened >= _HEALTHY:
                 self._healthy = True
@@ -321,40 +329,25 @@ class EventSource:
             self.on_error(error, delay)
             await asyncio.sleep(delay)
 
+    def _is_final(self, error: EventSourceError) -> bool:
+        if isinstance(error, ResponseError):
+            return self.gives_up(error)
+        return isinstance(error.__cause__, ssl.SSLCertVerificationError)
+
     async def _connect(self) -> bool:
         """Read one response to its end; return whether it said that there is nothing more to come."""
-        request = self._target
-        if callable(self._headers):
-            headers = self._headers()
-            if isawaitable(headers):
-                headers = await headers
-            request = Request.to(self._given_url, self._method, headers, self._body)
         self._healthy = False
         # An event that was not ended by a blank line does not count: its beginning goes with the parser.
         self._parser = ReceivedEventParser(
             self._parser.last_event_id, max_event_size=self._parser.max_event_size
         )
-        for _ in range(self._max_redirects + 1):
-            self._exchange = Exchange(
-                request,
-                self._limits,
-                last_event_id=self._parser.last_event_id,
-                ssl_options=self._ssl_options,
-                compression=self._compression,
-                resolver=self._resolver,
-            )
-            async with self._exchange as exchange:
-                answer = await exchange.open()
-                if not answer.problem:
-                    await self._read_stream(exchange)
-                    return False
-            if answer.status == 204:
-                return True
-            if answer.status not in REDIRECTS or "Location" not in answer.headers:
-                raise answer.error(request.url)
-            location = answer.headers["Location"]
-            request = request.redirected(answer.status, location)
-        raise RedirectError(self.url, location, f"it is redirect {self._max_redirects + 1} in a row")
+        exchange, answer = await self._asker.ask(self._parser.last_event_id)
+        async with exchange:
+            if not answer.problem:
+                await self._read_stream(exchange)
+            elif answer.status != 204:
+                raise answer.error(exchange.request.url)
+        return answer.status == 204
 
     async def _read_stream(self, exchange: Exchange) -> None:
         """Hand on what a response makes complete, each batch when the one before has been taken."""

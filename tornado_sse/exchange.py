@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import functools
 import socket
 import ssl
 import zlib
@@ -38,6 +39,9 @@ __all__ = ["Answer", "Exchange", "Limits"]
 # seconds.
 _EXCERPT: Final = 1000
 _EXCERPT_TIMEOUT: Final = 1.0
+
+# How many characters of what a server says go into a sentence.
+_LONGEST: Final = 100
 
 # What IOStream may hold at once. It reads by pieces of 64 KiB, so this is never reached by way of a body.
 _READ_BUFFER: Final = 1024 * 1024
@@ -200,7 +204,7 @@ class Exchange:
         scheme, host, port = self.request.origin
         options = None
         if scheme == "https":
-            options = ssl.create_default_context() if self._ssl_options is None else self._ssl_options
+            options = _system_authorities() if self._ssl_options is None else self._ssl_options
         try:
             self.iostream = await client.connect(
                 host,
@@ -284,20 +288,26 @@ class _Head(HTTPMessageDelegate):
             self._connection.detach()
 
 
+@functools.cache
+def _system_authorities() -> ssl.SSLContext:
+    # Once: it reads a file of some hundred certificates, and meanwhile the event loop stands still.
+    return ssl.create_default_context()
+
+
 def _problem(start_line: ResponseStartLine, headers: HTTPHeaders) -> str:
     """Return why a response is no event stream that can be read; nothing if it is one."""
     if start_line.code != 200:
-        phrase = start_line.reason
-        if not phrase and start_line.code in {*HTTPStatus}:
-            phrase = HTTPStatus(start_line.code).phrase
-        return f"answered {start_line.code} {phrase}".rstrip()
+        phrase = start_line.reason or ""
+        if not phrase or not phrase.isprintable():
+            phrase = HTTPStatus(start_line.code).phrase if start_line.code in {*HTTPStatus} else ""
+        return f"answered {start_line.code} {phrase[:_LONGEST]}".rstrip()
     # The charset, and whatever else follows, is not looked at: an event stream is UTF-8 (HTML, section
     # 9.2.6).
     content_type = headers.get("Content-Type", "")
     if content_type.partition(";")[0].strip().lower() != "text/event-stream":
-        return f"is of type {content_type!r}, not 'text/event-stream'"
+        return f"is of type {content_type[:_LONGEST]!r}, not 'text/event-stream'"
     if _encoding(headers) not in ("identity", "gzip", "x-gzip"):
-        return f"is encoded as {_encoding(headers)!r}, which was not asked for"
+        return f"is encoded as {_encoding(headers)[:_LONGEST]!r}, which was not asked for"
     return ""
 
 

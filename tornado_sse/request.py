@@ -52,7 +52,7 @@ class Request:
 
     @classmethod
     def to(cls, url: str, method: str, headers: Mapping[str, str], body: bytes | None) -> Request:
-        """Return a request. User and password in the URL become an ``Authorization`` header.
+        """Return a request. User and password in the URL become ``Authorization``, unless that is there.
 
         :raises SettingError: if it makes no sense.
         """
@@ -61,15 +61,15 @@ class Request:
         except ValueError as error:
             raise SettingError("url", str(error)) from None
         ours = HTTPHeaders()
-        if parts.username is not None:
-            userinfo = parts.netloc.rpartition("@")[0].partition(":")
-            credentials = b":".join(map(unquote_to_bytes, userinfo[::2]))
-            ours["Authorization"] = f"Basic {b64encode(credentials).decode()}"
         for name, value in headers.items():
             try:
                 ours.add(name, value)
             except (HTTPInputError, TypeError, AttributeError):
                 raise SettingError("headers", f"has what can't be a header: {name!r}") from None
+        if parts.username is not None and "Authorization" not in ours:
+            userinfo = parts.netloc.rpartition("@")[0].partition(":")
+            credentials = b":".join(map(unquote_to_bytes, userinfo[::2]))
+            ours["Authorization"] = f"Basic {b64encode(credentials).decode()}"
         for name, use in _OURS.items():
             if name in ours:
                 raise SettingError("headers", f"has {name}, which {use}")

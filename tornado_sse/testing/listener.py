@@ -43,9 +43,10 @@ class _Source(EventSource):
 
     @property
     def socket(self) -> socket.socket:
-        assert self._exchange is not None
-        assert self._exchange.iostream is not None
-        result: socket.socket | None = self._exchange.iostream.socket
+        exchange = self._asker.exchange
+        assert exchange is not None
+        assert exchange.iostream is not None
+        result: socket.socket | None = exchange.iostream.socket
         assert result is not None, "the connection is closed"
         return result
 
