@@ -15,6 +15,7 @@ import pytest
 from tests.scripted import CHUNKED, HEAD, NO_CONTENT, STREAM, Scripted, endlessly, redirect, then_wait
 from tests.support import Logs, Recorder, until, within
 from tornado_sse import (
+    Broker,
     ConnectionFailedError,
     Ending,
     Event,
@@ -24,7 +25,9 @@ from tornado_sse import (
     RedirectError,
     ResponseError,
     SettingError,
+    SSEHandler,
 )
+from tornado_sse.testing import Relay
 
 pytestmark = pytest.mark.gen_test
 
@@ -502,6 +505,47 @@ async def test_our_own_server_to_its_finish(
     assert [each.payload["n"] for each in received if each.type == "number"] == [1, 2, 3, 4, 5]
     assert received[-1].type == "finish"
     assert source.ending is Ending.FINISHED
+
+
+class Follow(SSEHandler):
+    async def open(self) -> None:
+        await self.subscribe("news")
+
+
+async def test_our_own_channels_exactly_once_over_a_bad_network(
+    serve: Callable[..., None], http_server: object, base_url: str
+) -> None:
+    broker = Broker()
+    serve(Follow, sse_broker=broker, sse_retry=0.01)
+
+    async def publish() -> None:
+        for number in range(300):
+            await broker.publish("news", number)
+            if number % 40 == 20:
+                relay.cut()
+            await asyncio.sleep(0.002)
+
+    async with Relay(f"{base_url}/follow", piece=50) as relay, Noting(relay.url) as source:
+        await source.opened()
+        await until(lambda: source.last_event_id)  # the primer: from here on nothing may be missed
+        publishing = asyncio.create_task(publish())
+        assert [(await within(anext(source))).payload for _ in range(300)] == [*range(300)]
+        await publishing
+        assert len(source.errors) >= 3
+    await broker.close()
+
+
+async def test_a_gap_of_our_own_channels(
+    serve: Callable[..., None], http_server: object, base_url: str
+) -> None:
+    broker = Broker()
+    serve(Follow, sse_broker=broker)
+    async with EventSource(f"{base_url}/follow", last_event_id="other-7") as source:
+        gap = (await within(anext(source))).gap
+        assert gap is not None
+        assert (gap.channel, gap.reason, gap.after) == ("news", "epoch", None)
+        assert source.last_event_id == gap.until
+    await broker.close()
 
 
 def test_any_asyncio_program_will_do() -> None:
