@@ -11,9 +11,9 @@ import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import tornado.httpserver
@@ -22,6 +22,8 @@ import tornado.web
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, sync_playwright
 
 from tests.support import SECOND
+
+T = TypeVar("T")
 
 #: How long to wait for a browser or a program. What is in order comes at once; slow machines take long.
 PATIENCE = 20 * SECOND
@@ -127,6 +129,10 @@ class Server:
         await self._stop.wait()
         server.stop()
         await server.close_all_connections()
+
+    def run(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine where the application runs, and return its result."""
+        return asyncio.run_coroutine_threadsafe(function(), self._loop).result(PATIENCE)
 
     def close(self) -> None:
         """Stop serving and wait for the thread."""

@@ -32,7 +32,10 @@ def test_it_keeps_the_contract() -> None:
 @pytest.mark.parametrize("payload", [Fragment("<p>€</p>"), "<p>€</p>".encode(), Built()])
 def test_markup_is_written_as_it_is(payload: Any) -> None:
     data = encode(serializer, payload)
-    assert encode_event(Event(data, "price", codec=serializer.codec)) == "event: price\ndata: <p>€</p>\n\n".encode()
+    assert (
+        encode_event(Event(data, "price", codec=serializer.codec))
+        == "event: price\ndata: <p>€</p>\n\n".encode()
+    )
 
 
 def test_text_is_refused_with_what_to_do() -> None:

@@ -172,7 +172,9 @@ def test_the_types_that_travel_can_be_named() -> None:
         strict.loads(serializer.dumps(struct(a=1)))
 
 
-@pytest.mark.parametrize("name", ["", "nobody.Knows", "tornado_sse_test", "tornado_sse_test.Quote.symbol", "os", "é"])
+@pytest.mark.parametrize(
+    "name", ["", "nobody.Knows", "tornado_sse_test", "tornado_sse_test.Quote.symbol", "os", "é"]
+)
 def test_an_unknown_type_is_a_decode_error_and_imports_nothing(name: str) -> None:
     modules = set(sys.modules)
     with pytest.raises(DecodeError, match="not known here"):
@@ -227,7 +229,9 @@ def test_nesting_is_read_as_far_as_it_says() -> None:
     assert message.SerializeToString() == nested(49)
 
 
-@given(st.binary(), st.sampled_from(["google.protobuf.Struct", "google.protobuf.Any", "tornado_sse_test.Book"]))
+@given(
+    st.binary(), st.sampled_from(["google.protobuf.Struct", "google.protobuf.Any", "tornado_sse_test.Book"])
+)
 def test_any_bytes_are_read_or_refused(data: bytes, name: str) -> None:
     for packed in (base64.b64encode(data), envelope(f"x/{name}", data)):
         try:

@@ -1,7 +1,7 @@
 """What a Datastar page understands, as events.
 
-There are two types of event. Their data is lines of ``name value``: options, then the HTML or the JSON, each of
-its lines with the name before it. An option that has its default is left out.
+There are two types of event. Their data is lines of ``name value``: options, then the HTML or the JSON,
+each of its lines with the name before it. An option that has its default is left out.
 
 Source: Datastar's "SDK specification" (``sdk/ADR.md`` in its repository), of version 1.0. Where that leaves a
 mistake to the page, which can only log it on its console, it is an error here.
@@ -51,13 +51,14 @@ _SIGNALS: Final = "datastar-patch-signals"
 # The elements' own ids can say where they go for these two only.
 _NEEDS_NO_SELECTOR: Final = ("outer", "replace")
 
-# To a reader of HTML the first is the end of the code, and the last moves it (HTML, section 4.12.1.3). The others
-# make Datastar take the element for a document.
+# To a reader of HTML the first is the end of the code, and the last moves it (HTML, section 4.12.1.3). The
+# others make Datastar take the element for a document.
 _IS_NO_CODE: Final = re.compile(r"</(?:script|html|head|body)|<!--", re.IGNORECASE).search
 
 _IS_ATTRIBUTE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]*").fullmatch
 
-# Browsers drop tabs and newlines wherever they are in a URL and blanks before it, so "java\nscript:" is a scheme.
+# Browsers drop tabs and newlines wherever they are in a URL and blanks before it, so "java\nscript:" is a
+# scheme.
 _HIDES_A_SCHEME: Final = re.compile(r"[\x00-\x20\x7f\\]").search
 
 
@@ -122,8 +123,8 @@ def remove_elements(selector: str, *, use_view_transition: bool = False) -> Even
 def patch_signals(signals: Any, *, only_if_missing: bool = False) -> Event:
     """Return an event that changes the page's signals, as a JSON merge patch (RFC 7386).
 
-    :arg signals: a mapping, or whatever else the ``json`` serializer writes as an object: those named in it are
-        set, None removes one, objects within it are merged. Or a str, which is such JSON already.
+    :arg signals: a mapping, or whatever else the ``json`` serializer writes as an object: those named in it
+        are set, None removes one, objects within it are merged. Or a str, which is such JSON already.
     :arg bool only_if_missing: set those only that the page does not have yet.
 
     :raises EncodeError: if it can't be JSON.
@@ -175,10 +176,13 @@ def redirect(url: str) -> Event:
 
     :arg str url: relative, or of ``http`` or ``https``.
 
-    :raises InvalidEventError: if it is another scheme's, ``javascript:`` above all, or holds what could hide one.
+    :raises InvalidEventError: if it is another scheme's, ``javascript:`` above all, or holds what could
+        hide one.
     """
     if not isinstance(url, str) or not url or _HIDES_A_SCHEME(url):
-        raise InvalidEventError("url", url, "must be an address without blanks, backslashes or control characters")
+        raise InvalidEventError(
+            "url", url, "must be an address without blanks, backslashes or control characters"
+        )
     try:
         scheme = urlsplit(url).scheme
     except ValueError as error:

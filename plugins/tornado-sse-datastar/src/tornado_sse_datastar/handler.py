@@ -67,8 +67,8 @@ def publish(
 ) -> Awaitable[str]:
     """Publish an event to a channel; the rest is as in `tornado_sse.Broker.publish`.
 
-    :arg str key: fits an event that says all about an element: pages that come late, or have fallen behind, get
-        the last one of each key. What appends has none.
+    :arg str key: fits an event that says all about an element: pages that come late, or have fallen behind,
+        get the last one of each key. What appends has none.
 
     :raises InvalidEventError: if the event has an id or a codec of its own.
     """

@@ -1,15 +1,15 @@
 """Protocol Buffers for tornado-sse: messages as ``google.protobuf.Any``, in base64 on one line.
 
-A message's bytes don't say of which type they are, and whoever reads an event must know. So the message travels in
-an `Any <https://protobuf.dev/programming-guides/proto3/#any>`_, the envelope that Protocol Buffers have for this: the
-type's full name, then the bytes. Every implementation of Protocol Buffers can open it, and so can who has no other
-part of this project.
+A message's bytes don't say of which type they are, and whoever reads an event must know. So the message
+travels in an `Any <https://protobuf.dev/programming-guides/proto3/#any>`_, the envelope that Protocol
+Buffers have for this: the type's full name, then the bytes. Every implementation of Protocol Buffers can
+open it, and so can who has no other part of this project.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.any_pb2 import Any as Envelope
@@ -57,13 +57,14 @@ class ProtobufSerializer:
         Its type must be known: its generated module has been imported, or ``types`` has it. The data chooses
         a type by name and can do no more than that; nothing is imported for it.
 
-        :raises DecodeError: if the data is damaged or of an unknown type, a required field is missing (proto2),
-            or it is hostile: no declared length is believed beyond the bytes that are there, and nesting ends
-            at 100.
+        :raises DecodeError: if the data is damaged or of an unknown type, a required field is missing
+            (proto2), or it is hostile: no declared length is believed beyond the bytes that are there, and
+            nesting ends at 100.
         """
         try:
             envelope = Envelope.FromString(from_base64(data))
-            # What is before the last slash is a place to look types up, which nobody does; readers must ignore it.
+            # What is before the last slash is a place to look types up, which nobody does; readers must
+            # ignore it.
             message = self._type(envelope.type_url.rpartition("/")[2]).FromString(envelope.value)
         except (ParseError, ValueError, LookupError, RecursionError) as error:
             raise DecodeError(self.name, str(error.args[0]) if error.args else repr(error)) from error
@@ -80,7 +81,7 @@ class ProtobufSerializer:
             except KeyError:
                 found = None
             else:
-                found = cast(type[Message], message_factory.GetMessageClass(descriptor))
+                found = message_factory.GetMessageClass(descriptor)
         if found is None:
             raise LookupError(f"it is of the type {name!r}, which is not known here; import its module")
         return found
