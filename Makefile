@@ -1,10 +1,12 @@
 # Everything builds its own virtual environment in .venv; nothing needs root, Node or a service.
 #
-#   make demo    the live dashboard, on http://127.0.0.1:8888 (PORT=… for another port)
-#   make chat    chat rooms that outlive their server, with their lines in ./chat.db
-#   make test    all tests, with coverage (ARGS="-k handler" for some)
-#   make check   what must be clean before a commit: lint, types, tests
-#   make bench   the benchmarks (ARGS="--quick" for a first look)
+#   make demo      the live dashboard, on http://127.0.0.1:8888 (PORT=… for another port)
+#   make chat      chat rooms that outlive their server, with their lines in ./chat.db
+#   make llm       an answer, token by token, that reloads and lost connections can't hurt
+#   make progress  long jobs that outlive their server, with their states in ./jobs.db
+#   make test      all tests, with coverage (ARGS="-k handler" for some)
+#   make check     what must be clean before a commit: lint, types, tests
+#   make bench     the benchmarks (ARGS="--quick" for a first look)
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +14,7 @@ BIN := $(VENV)/bin
 PLUGINS := $(wildcard plugins/*)
 PORT ?= 8888
 
-.PHONY: demo hello chat test lint types check bench clean
+.PHONY: demo hello chat llm progress test lint types check bench clean
 
 demo: $(VENV)/.demo
 	@exec $(BIN)/python -m demos.dashboard --port $(PORT)
@@ -22,6 +24,12 @@ hello: $(VENV)/.demo
 
 chat: $(VENV)/.demo
 	@exec $(BIN)/python -m demos.chat --port $(PORT)
+
+llm: $(VENV)/.demo
+	@exec $(BIN)/python -m demos.llm --port $(PORT)
+
+progress: $(VENV)/.demo
+	@exec $(BIN)/python -m demos.progress --port $(PORT)
 
 test: $(VENV)/.test
 	$(BIN)/coverage run -m pytest $(ARGS)

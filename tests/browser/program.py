@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import select
 import signal
 import subprocess
 import sys
+import urllib.parse
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -17,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 
 #: How long to wait for a browser or a program. What is in order comes at once; slow machines take long.
 PATIENCE = 20 * SECOND
+
+Fields = Mapping[str, str]
 
 
 class Program:
@@ -38,6 +44,32 @@ class Program:
             self.kill()
             pytest.fail(f"{arguments[0]} did not start: {self.written()}")
         self.port = int(self.url.rstrip("/").rpartition(":")[2])
+
+    def request(
+        self, method: str, path: str, body: Fields | None = None, **headers: str
+    ) -> tuple[int, bytes]:
+        """Send a request, read the whole answer, and return its status and body.
+
+        :arg body: the fields of a form.
+        :arg headers: each name has an underscore where the header has a hyphen.
+        """
+        with self.stream(method, path, body, **headers) as answer:
+            return answer.status, answer.read()
+
+    @contextlib.contextmanager
+    def stream(
+        self, method: str, path: str, body: Fields | None = None, **headers: str
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Send a request as `request` does, and give the answer to read."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        if body is not None:
+            fields["Content-Type"] = "application/x-www-form-urlencoded"
+        encoded = None if body is None else urllib.parse.urlencode(body)
+        with contextlib.closing(connection):
+            connection.request(method, path, encoded, fields)
+            with connection.getresponse() as answer:
+                yield answer
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> str:
         """Stop it, expect a clean end, and return what it wrote to stderr."""

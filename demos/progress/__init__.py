@@ -1,0 +1,1 @@
+"""Long jobs, and how far they are: over reloads, over restarts, to the end."""
