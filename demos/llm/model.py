@@ -37,7 +37,8 @@ def tokens(prompt: str, seed: object, length: int) -> Iterator[str]:
     follows = _table()
     chance = random.Random(str(seed))
     pair = chance.choice([pair for pair in follows if pair[0].istitle()])
-    yield from pair
+    yield pair[0].lstrip()  # of a paragraph
+    yield pair[1]
     for number in range(2, length):
         word = chance.choice(follows.get(pair) or list(follows)[chance.randrange(len(follows))])
         pair = pair[1], word

@@ -63,10 +63,7 @@ class Answer {
       this.lastId = id;
       if (type === "token") this.append(data);
       else if (type === "gap") this.note.textContent = NOTES.gap;
-      else if (type === "done") {
-        this.end = JSON.parse(data).reason;
-        return;
-      }
+      else if (type === "done") this.end = JSON.parse(data).reason; // and the response ends
     }
   }
 
