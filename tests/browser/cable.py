@@ -20,6 +20,7 @@ class Cable:
         self._to = port
         self._whole = True
         self._ends: set[asyncio.StreamWriter] = set()
+        self._connections = 0
         self._listening: Future[int] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="cable")
         self._thread.start()
@@ -56,28 +57,29 @@ class Cable:
         self._listening.set_result(server.sockets[0].getsockname()[1])
         await self._over.wait()
         server.close()
-        self._cut()
+        while self._connections:
+            self._cut()
+            await asyncio.sleep(0.005)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._whole:
-            writer.transport.abort()
-            return
-        self._ends.add(writer)
+        self._connections += 1
+        ends = [writer]
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._to)
-            self._ends.add(back)
-            await asyncio.gather(self._carry(reader, back), self._carry(there, writer))
-            self._ends.discard(back)
+            ends.append(back)
+            self._ends.update(ends)
+            if self._whole:
+                await asyncio.gather(self._carry(reader, back), self._carry(there, writer))
         except OSError:
-            pass  # one of its ends has gone, and both go
+            pass  # one end has gone, and the other goes too
         finally:
-            self._ends.discard(writer)
-            writer.transport.abort()
+            for end in ends:
+                self._ends.discard(end)
+                end.transport.abort()
+            self._connections -= 1
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        finally:
-            writer.close()
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()

@@ -1,13 +1,24 @@
+import asyncio
 import dataclasses
 import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+import tornado.web
 from hypothesis import given
 from hypothesis import strategies as st
+from tornado.httpclient import AsyncHTTPClient
+from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
-from tornado.web import HTTPError
+from tornado.netutil import bind_sockets
+from tornado.template import DictLoader
+from tornado.web import Application, HTTPError
 from tornado_sse_datastar import (
+    DatastarHandler,
     execute_script,
     patch_elements,
     patch_signals,
@@ -253,3 +264,58 @@ def test_an_id_belongs_to_the_call() -> None:
     for event in (Event("a", id="1"), Event("a", retry=1), Event("a", codec="json")):
         with pytest.raises(InvalidEventError):
             publish(Broker(), "a", event)
+
+
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+
+
+def example(mark: str) -> str:
+    """Return the README's block of Python that holds a text."""
+    (found,) = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if mark in code]
+    return found
+
+
+async def fetch(handler: Any, target: str, **options: Any) -> str:
+    """Return what a handler answers, once it has ended."""
+    templates = {"found.html": "<ul id=found>{% for each in found %}<li>{{ each }}{% end %}</ul>"}
+    application = Application([("/", handler)], template_loader=DictLoader(templates))
+    server = HTTPServer(application)
+    sockets = bind_sockets(0, "127.0.0.1")
+    server.add_sockets(sockets)
+    url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}{target}"
+    try:
+        async with asyncio.timeout(10):
+            answer = await AsyncHTTPClient(force_instance=True).fetch(url, raise_error=False, **options)
+        return answer.body.decode() if answer.code == 200 else str(answer.code)
+    finally:
+        server.stop()
+        await server.close_all_connections()
+
+
+def test_the_readme_s_search_finds() -> None:
+    names = {"find": lambda query: [query, "<b>"], "tornado": tornado}
+    exec(example("class Search"), names)
+    expected = (
+        "event: datastar-patch-elements\ndata: elements <ul id=found><li>é<li>&lt;b&gt;</ul>\n\n"
+        'event: datastar-patch-signals\ndata: signals {"count":2}\n\n'
+    )
+    signals = json.dumps({"query": "é"})
+    by_get = fetch(names["Search"], f"/?{urlencode({'datastar': signals})}")
+    assert asyncio.run(by_get) == expected
+    headers = {"Content-Type": "application/json"}
+    by_post = fetch(names["Search"], "/", method="POST", body=signals, headers=headers)
+    assert asyncio.run(by_post) == expected
+    assert asyncio.run(fetch(names["Search"], "/?datastar=x")) == "400"
+
+
+def test_the_readme_s_prices_are_published_by_key() -> None:
+    async def run() -> None:
+        async with Broker() as broker:
+            names: dict[str, Any] = {"broker": broker, "DatastarHandler": DatastarHandler}
+            names |= {"patch_elements": patch_elements, "render_row": lambda quote: f"<tr id={quote.symbol}>"}
+            exec(example("class Prices"), names)
+            for symbol in ("AAPL", "MSFT", "AAPL"):
+                await names["on_quote"](SimpleNamespace(symbol=symbol))
+            assert broker.stats.position == 3
+
+    asyncio.run(run())

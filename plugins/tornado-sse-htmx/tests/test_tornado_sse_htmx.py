@@ -1,11 +1,17 @@
+import asyncio
+import re
+import textwrap
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tornado_sse_htmx
 from tornado.template import DictLoader
 from tornado_sse_htmx import STATIC_PATH, Fragment, HTMLSerializer, Renderer, out_of_band
 
+from tornado_sse import Broker, SSEHandler
 from tornado_sse.encoder import encode_event
 from tornado_sse.errors import DecodeError, EncodeError
 from tornado_sse.event import Event
@@ -108,3 +114,27 @@ def test_out_of_band_takes_no_text() -> None:
 
 def test_the_script_is_where_it_says() -> None:
     assert "last_event_id" in (STATIC_PATH / "tornado_sse_htmx.js").read_text()
+
+
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+
+
+def test_the_readme_s_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("templates").mkdir()
+    for name in ("price", "count", "row"):
+        Path("templates", f"{name}.html").write_text("<p>1</p>")
+    prices, _, elsewhere, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+    async def run() -> None:
+        async with Broker() as broker:
+            quote = SimpleNamespace(symbol="AAPL")
+            names: dict[str, Any] = {"broker": broker, "quote": quote, **vars(tornado_sse_htmx)}
+            names["SSEHandler"] = SSEHandler
+            exec(prices, names)
+            await names["on_quote"](quote)
+            exec("async def run():\n" + textwrap.indent(elsewhere, "    "), names)
+            await names["run"]()
+            assert broker.stats.position == 2
+
+    asyncio.run(run())
