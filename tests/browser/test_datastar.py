@@ -20,7 +20,8 @@ from tornado_sse_datastar import (
 )
 
 from tests.browser.scripts import DATASTAR
-from tornado_sse import Broker, Event, Stream
+from tests.support import until
+from tornado_sse import Broker, Event, Retention, Stream
 
 pytestmark = pytest.mark.browser
 
@@ -40,6 +41,14 @@ PAGE = """<!doctype html>
 
 # What the browser says by itself of a response that is cut off, and Datastar before it tries again.
 RETRYING = re.compile("ERR_INCOMPLETE_CHUNKED_ENCODING|Datastar failed to reach|network error").search
+
+# And of a request that the page leaves.
+LEFT = re.compile("ERR_ABORTED").search
+
+TURN = """(hidden) => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
 
 
 class Page(tornado.web.RequestHandler):
@@ -203,3 +212,34 @@ def test_a_channel_is_resumed_after_every_kind_of_end(
     page.wait_for_function("() => fetched.at(-1) === 'finished'")
     assert page.evaluate("() => fetched.filter((type) => type === 'started').length") == 1
     assert all(RETRYING(complaint) for complaint in page.complaints.take())
+
+
+def test_a_page_that_was_hidden_gets_what_it_lacks_or_else_the_state(
+    serve: Callable[..., Any], open_page: Callable[..., Any]
+) -> None:
+    broker = Broker(retention=Retention(events=2))
+    server = serve("<i data-init=\"@get('/feed')\"></i>", sse_broker=broker)
+    page = open_page()
+    page.goto(server.url)
+    page.get_by_text("snapshot").wait_for()
+
+    async def publish_while_nobody_reads(numbers: range) -> None:
+        await until(lambda: broker.stats.subscribers == 0)
+        for number in numbers:
+            event = patch_elements(f"<li>{number}</li>", selector="#list", mode="append")
+            await publish(broker, "feed", event)
+
+    page.evaluate(TURN, True)
+    server.run(lambda: publish_while_nobody_reads(range(2, 4)))
+    page.evaluate(TURN, False)
+    page.locator("#list li").nth(2).wait_for()
+    assert page.locator("#list li").all_inner_texts() == ["1", "2", "3"]
+    page.evaluate("() => { document.querySelector('#target').textContent = 'stale'; }")
+    page.evaluate(TURN, True)
+    server.run(lambda: publish_while_nobody_reads(range(4, 8)))
+    page.evaluate(TURN, False)
+    # The gap's snapshot says all; what it says is not said again by the events that are left.
+    page.get_by_text("snapshot").wait_for()
+    assert page.locator("#list li").all_inner_texts() == ["1", "2", "3"]
+    assert len(Feed.resumed) == 3
+    assert all(LEFT(complaint) for complaint in page.complaints.take())

@@ -221,3 +221,19 @@ def test_a_stream_that_is_finished_is_not_asked_for_again(
     site.expect(1)
     assert len(Feed.requests) == 1
     site.forgive()
+
+
+def test_without_that_attribute_htmx_4_takes_the_204_for_a_failure(open_site: Callable[..., Site]) -> None:
+    site = open_site("4")
+    site.say(1)
+    site.expect(1)
+    site.page.evaluate("() => document.querySelector('main').removeAttribute('hx-sse:close')")
+
+    async def finish() -> None:
+        Feed.latest.finish()
+
+    for _ in range(3):
+        with site.page.expect_response(lambda response: response.status == 204):
+            if not Feed.latest.closed:
+                site.server.run(finish)
+    site.page.complaints.take()
