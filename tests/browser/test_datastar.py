@@ -107,6 +107,8 @@ class Away(DatastarHandler):
 class Feed(DatastarHandler):
     """Follows a channel, and notes what the page says that it has had."""
 
+    sse_retry = 0.05
+
     resumed: list[str | None]
     latest: Stream
 
