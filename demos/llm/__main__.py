@@ -71,8 +71,7 @@ class Answers(SameSite, SSEHandler):
         await self.subscribe(answer.channel, start="earliest")
         # Shielded by wait(): who goes away ends this, and not the answer.
         await asyncio.wait([answer.task])
-        # In order, not for good: a reader so slow that it lacks the end comes back for it, and others know
-        # it.
+        # In order, and not for good: a reader so slow that it lacks the end comes back for it.
         self.stream.close()
 
     def delete(self, id: str | None = None) -> None:

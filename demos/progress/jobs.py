@@ -69,9 +69,8 @@ class Jobs:
             end = min(job["done"] + PART, job["total"])
             found = job["found"] + await asyncio.to_thread(count_primes, job["done"], end)
             await asyncio.sleep(self._pace)
-            state = "complete" if end == job["total"] else "running"
-            if job["id"] in self._stopped:
-                state = "stopped"
+            stopped = "stopped" if job["id"] in self._stopped else "running"
+            state = "complete" if end == job["total"] else stopped
             # How far it is and what it has found are one event: neither is in the log without the other.
             after = {**job, "done": end, "found": found, "state": state}
             try:
