@@ -46,7 +46,11 @@ _BUILT_IN: tuple[Serializer, ...] = (
 )
 
 # What we know of without its being installed: the serializers' names, and the distributions.
-_KNOWN_PLUGINS = {"cbor": "tornado-sse-cbor"}
+_KNOWN_PLUGINS = {
+    "cbor": "tornado-sse-cbor",
+    "html": "tornado-sse-htmx",
+    "protobuf": "tornado-sse-protobuf",
+}
 
 
 @dataclass(frozen=True, slots=True)
