@@ -17,6 +17,8 @@ import trustme
 from tornado.ioloop import IOLoop
 from tornado.platform.asyncio import AsyncIOLoop
 
+from tests.nats_server import Server as NATSServer
+from tests.nats_server import running as running_nats
 from tests.serving import Command
 from tests.support import Connect, Connection, Logs
 from tests.valkey import PROGRAMS, Server, running
@@ -125,4 +127,11 @@ def redis_server(
 ) -> Iterator[Server]:
     """Run a Valkey or Redis server for all tests that let it live; each has its own prefix there."""
     with running(request.param, tmp_path_factory.mktemp(request.param) / "data") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NATSServer]:
+    """Run a NATS server for all tests that let it live; each has its own stream there."""
+    with running_nats(tmp_path_factory.mktemp("nats")) as server:
         yield server

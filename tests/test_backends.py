@@ -58,7 +58,10 @@ def test_durability(url: str, durability: str) -> None:
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("", "broker must be a URL like memory:// or sqlite:///path/of/a/file.db or redis://host, not ''"),
+        (
+            "",
+            "broker must be a URL like memory:// or sqlite:///path/of/a/file.db or redis://host or nats://host, not ''",
+        ),
         ("events.db", "must be a URL like"),
         ("sqlite:events.db", "must be a URL like"),
         ("sqlite:///a.db#part", "must be a URL like"),
@@ -89,7 +92,7 @@ def test_a_url_that_makes_no_sense_is_told_in_a_sentence(url: str, sentence: str
 def test_another_scheme_is_told_which_there_are(url: str) -> None:
     with pytest.raises(BackendNotFoundError) as caught:
         open_backend(url, retention)
-    there = "memory://, sqlite:///path/of/a/file.db, redis://host"
+    there = "memory://, sqlite:///path/of/a/file.db, redis://host, nats://host"
     assert str(caught.value) == f"no backend serves {url!r}; there are {there}"
 
 

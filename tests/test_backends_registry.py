@@ -90,10 +90,22 @@ def test_plugins_are_looked_for_when_they_are_needed() -> None:
     assert len(looked) == 1
 
 
-@pytest.mark.parametrize("url", ["redis://host", "rediss://host", "redis+unix:///run/redis.sock"])
-def test_an_extra_that_is_not_installed_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tornado_sse.backends.redis", None)
+@pytest.mark.parametrize(
+    ("url", "extra"),
+    [
+        ("redis://host", "redis"),
+        ("rediss://host", "redis"),
+        ("redis+unix:///run/redis.sock", "redis"),
+        ("nats://host", "nats"),
+        ("tls://host", "nats"),
+    ],
+)
+def test_an_extra_that_is_not_installed_is_named(
+    url: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, f"tornado_sse.backends.{extra}", None)
     with pytest.raises(BackendPluginError) as caught:
         registry().open_backend(url, retention)
-    sentence = "backend plugin tornado-sse[redis]: it is not installed: pip install 'tornado-sse[redis]'"
+    hint = f"pip install 'tornado-sse[{extra}]'"
+    sentence = f"backend plugin tornado-sse[{extra}]: it is not installed: {hint}"
     assert str(caught.value) == sentence

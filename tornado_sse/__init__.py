@@ -11,7 +11,7 @@ The package, in reading order. Each module imports only from those above it:
 `.log`           `ChannelLog`: a channel's events in memory; `Retention`: how many of them
 `.plugins`       what installed distributions offer
 `.serializers`   payloads to text and back: json, text, binary, msgpack, and yours
-`.backends`      where the log lives: memory, SQLite, Redis; the contract they keep
+`.backends`      where the log lives: memory, SQLite, Redis, NATS; the contract
 `.settings`      `Settings`: what can be set, and to what
 `.ticker`        one timer for all streams of an event loop
 `.watch`         one poller for all idle connections of an event loop

@@ -10,6 +10,9 @@
                                 ``redis+unix:///run/redis.sock`` by a socket; see `RedisBackend` in
                                 `.backends.redis`. Needs ``pip install 'tornado-sse[redis]'``
 ``…?prefix=name&timeout=5``     the log's name in the server; for how many seconds to try
+``nats://host:4222``            NATS JetStream, shared by many hosts; ``tls://`` with TLS; see `NATSBackend`
+                                in `.backends.nats`. Needs ``pip install 'tornado-sse[nats]'``
+``…?stream=name&timeout=5``     the log's name in the server; for how many seconds to try
 ==============================  ==============================================================================
 
 What means something else in a URL is escaped with per cent: ``%3F`` for ``?``, ``%23`` for ``#``, ``%25`` for

@@ -47,10 +47,12 @@ _BUILT_IN: Final[dict[str, _Open]] = {
     "redis": _of_extra("redis"),
     "rediss": _of_extra("redis"),
     "redis+unix": _of_extra("redis"),
+    "nats": _of_extra("nats"),
+    "tls": _of_extra("nats"),
 }
 
 # What the URLs of those built in look like.
-_KNOWN: Final = ("memory://", "sqlite:///path/of/a/file.db", "redis://host")
+_KNOWN: Final = ("memory://", "sqlite:///path/of/a/file.db", "redis://host", "nats://host")
 
 
 class BackendRegistry:
