@@ -15,6 +15,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from tests.chaos import ChaoticReader, finish
+from tests.nats_server import running as running_nats
 from tests.support import DEADLINE, Connection, Logs, reserved_address, until, within
 from tests.valkey import running
 from tornado_sse import Broker, Retention, SSEHandler
@@ -208,6 +209,20 @@ async def test_what_was_acknowledged_outlives_the_servers(processes: int, tmp_pa
 async def test_what_was_acknowledged_in_redis_outlives_the_servers(mortal: bool, tmp_path: Path) -> None:
     rng = random.Random(4)
     with reserved_address() as address, running("valkey", tmp_path / "data") as log:
+        servers = [Server(log.url, address[1]) for _ in range(3)]
+
+        def kill() -> None:
+            log.kill()
+            log.start()
+
+        await outlive(servers, address, rng, kill if mortal else None)
+
+
+@pytest.mark.gen_test(timeout=110)
+@pytest.mark.parametrize("mortal", [False, True], ids=["a log that stays", "a log that is killed too"])
+async def test_what_was_acknowledged_in_nats_outlives_the_servers(mortal: bool, tmp_path: Path) -> None:
+    rng = random.Random(5)
+    with reserved_address() as address, running_nats(tmp_path / "nats") as log:
         servers = [Server(log.url, address[1]) for _ in range(3)]
 
         def kill() -> None:
