@@ -378,6 +378,23 @@ async def test_a_channel_is_kept_near_its_limits(opened: Open, nats_server: Serv
     assert found["keys"] >= 8
 
 
+async def test_what_is_too_old_is_dropped_though_nobody_appends(
+    opened: Open, nats_server: Server, stream: str
+) -> None:
+    one = opened()
+    await asyncio.gather(*(one.append(f"channel.{i}", key=[None, "k"][i % 2]) for i in range(20)))
+    await one.backend.close()
+    two = opened(Retention(age=0.1))
+    await two.backend.sync()
+
+    async def left() -> int:
+        answer = await admin(nats_server, f"STREAM.INFO.{stream}", {"subjects_filter": f"{stream}.>"})
+        return len([each for each in answer["state"]["subjects"] if not each.endswith(".f")])
+
+    await eventually(left, 0)
+    assert [await _floor(two, f"channel.{i}") for i in range(20)] == [*range(1, 21)]
+
+
 async def test_bytes_are_counted_though_others_append_them(opened: Open) -> None:
     limit = Retention(events=None, bytes=20_000, age=None, keys=None)
     one, other = opened(limit), opened(limit)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -48,6 +49,9 @@ class Store:
     async def batch(self, link: Any, subject: str, after: int) -> tuple[list[Message], int]:
         self.asked.append("batch")
         return self.after(subject, after), 0
+
+    async def subjects(self, link: Any) -> AsyncIterator[str]:
+        yield "log.a.e"
 
     async def last(self, link: Any, subject: str) -> Message | None:
         return (self.after(subject, 0) or [None])[-1]
@@ -120,6 +124,14 @@ async def test_the_newest_event_is_kept_however_large() -> None:
     sweeping.note("a", 100_000, keyed=False)
     await sweeping.sweep(LINK)
     assert [*store.messages] == [3]
+
+
+async def test_channels_that_are_there_already_are_looked_at() -> None:
+    store = Store(*[10] * 20)
+    sweeping = sweeper(store, events=10)
+    await sweeping.discover(LINK)
+    await sweeping.sweep(LINK)
+    assert len(store.messages) == 10
 
 
 async def test_what_fails_is_tried_again() -> None:

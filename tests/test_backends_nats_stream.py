@@ -82,3 +82,13 @@ async def test_another_who_has_its_subjects_is_left_alone(nats_server: Server) -
             await Stream(stream.name, names, "file", None).open(link)
         with pytest.raises(BackendError, match="stream not found"):
             await Stream("another", names, None, None).look(link)
+
+
+async def test_which_subjects_there_are(nats_server: Server) -> None:
+    async with opened(nats_server) as (stream, names, link):
+        await stream.open(link)
+        assert [each async for each in stream.subjects(link)] == []
+        subjects = [names.plain(f"channel.{i}") for i in range(100)]
+        for subject in subjects:
+            assert await stream.replace(link, subject, b"x", 0)
+        assert sorted([each async for each in stream.subjects(link)]) == sorted(subjects)

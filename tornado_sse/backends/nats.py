@@ -66,7 +66,7 @@ class NATSBackend(TailedBackend):
     ``sync_interval: always``. Clients are told when something is lost, if anybody had been told of it.
 
     A channel is cut back to its limits when it exceeds them by an eighth, within about a second. Age is
-    looked at every second, for the channels that this process appends to; what is too old is never read.
+    looked at every second; what is too old is never read.
 
     Message ids are remembered by the server. When it is killed within two minutes, it forgets those of events
     that have been replaced or dropped meanwhile.
@@ -313,9 +313,14 @@ class NATSBackend(TailedBackend):
         return asyncio.get_running_loop().time() + self._time_difference
 
     async def _sweep(self) -> None:
+        discovered = False
         while True:
             try:
-                await self._sweeper.sweep(await self._session.linked())
+                link = await self._session.linked()
+                if not discovered:
+                    await self._sweeper.discover(link)
+                    discovered = True
+                await self._sweeper.sweep(link)
             except BackendError:
                 pass  # whoever needs the log is told; it is tried again
             await asyncio.sleep(PULSE)

@@ -52,9 +52,9 @@ class Hearing:
         self._whole: set[str] = set()
 
     def lose(self) -> None:
-        """Take notice that the connection has ended. What has not been told will be read again."""
+        """Take notice that the connection has ended. What it would have brought will be read."""
+        self.tell()
         self._behind = True
-        self._heard.clear()
 
     def begin(self, epoch: str) -> None:
         """Take what another connection brings, about the log of an epoch."""

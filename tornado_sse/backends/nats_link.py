@@ -228,6 +228,8 @@ class Link:
         self._guarded(self._on_message, message)
 
     def _guarded(self, call: Callable[..., None], *args: Any) -> None:
+        if self.ended.is_set():
+            return  # whoever has this link counts on the next one already
         # What is raised here would end nats-py's reading, and nobody would know.
         try:
             call(*args)

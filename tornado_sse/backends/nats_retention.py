@@ -2,7 +2,8 @@
 
 The server's own limits are the same for all channels and drop without a word, so they are not used. Whoever
 appends to a channel keeps a tally of it, and looks at the channel when that exceeds a limit by an eighth: how
-much others have appended is known to the server alone. Age is looked at when a channel's oldest event is due.
+much others have appended is known to the server alone. So is which channels there are: each is looked at once
+when the process has begun. Age is looked at when a channel's oldest event is due.
 
 What is dropped of a channel is everything up to some position. That is written as the channel's floor first,
 which never goes down, and is dropped then. So whoever reads events and then the floor misses nothing
@@ -88,6 +89,14 @@ class Sweeper:
                 self._beyond[channel] = None
         if limit.age is not None and tally.due == float("inf"):
             self._expect(channel, tally, self._clock() + limit.age)
+
+    async def discover(self, link: Link) -> None:
+        """Take notice of the channels that there are, which others may have appended to, long ago.
+
+        :raises BackendError: if that can't be done.
+        """
+        async for subject in self._stream.subjects(link):
+            self._tally(self._names.channel_of(subject))
 
     async def sweep(self, link: Link) -> None:
         """Look at the channels that are to be looked at, or at some of them.

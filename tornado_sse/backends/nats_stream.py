@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
@@ -134,6 +135,17 @@ class Stream:
             return False
         _checked(answer)
         return True
+
+    async def subjects(self, link: Link) -> AsyncIterator[str]:
+        """Yield the subjects of which there are messages."""
+        offset, total = 0, 1
+        while offset < total:
+            request = {"subjects_filter": self._names.all, "offset": offset}
+            answer = _checked(await self._api(link, "INFO", request))
+            subjects = answer["state"].get("subjects") or {}
+            offset, total = offset + len(subjects), answer.get("total", 0) if subjects else 0
+            for subject in subjects:
+                yield subject
 
     async def purge(self, link: Link, subject: str, upto: int) -> None:
         """Drop the messages of some subjects up to one."""
