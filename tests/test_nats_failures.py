@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -546,3 +548,78 @@ async def test_a_stream_is_told_once_that_history_is_gone(
     await broker.publish("a", 2)
     assert (await client.event()).data == "2"
     await broker.close()
+
+
+# Everything at once
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_every_event_is_told_once_and_in_order_in_all_processes_whatever_happens(
+    server: Server, seed: int
+) -> None:
+    server.start()
+    rng = random.Random(seed)
+    running = True
+    acknowledged: dict[str, int] = {}
+    cache = Retention(events=None, bytes=None, age=None, keys=None)
+    async with contextlib.AsyncExitStack() as stack:
+        networks = [await stack.enter_async_context(Cutter(server.host, server.port)) for _ in range(3)]
+        processes = []
+        for network in networks:
+            address = Address([(network.host, network.port)])
+            backend = NATSBackend(address, lambda channel: UNLIMITED, timeout=TIMEOUT / 2, cache=cache)
+            stack.push_async_callback(backend.close)
+            processes.append(Opened(backend))
+        logs = [await each.backend.follow("a") for each in processes]
+
+        async def publish(name: str) -> None:
+            for number in itertools.count():
+                text = f"{name}.{number}"
+                while text not in acknowledged:
+                    if not running:
+                        return
+                    with contextlib.suppress(BackendError):
+                        # Wherever it is tried again, it is the same event.
+                        one = rng.choice(processes)
+                        acknowledged[text] = await one.append("a", text.encode(), message_id=text)
+
+        async def follow_others(one: Opened[NATSBackend]) -> None:
+            while running:
+                channel = f"other.{rng.randrange(5)}"
+                with contextlib.suppress(BackendError):
+                    await one.backend.follow(channel)
+                one.backend.unfollow(channel)
+                await asyncio.sleep(0.01)
+
+        tasks = [asyncio.ensure_future(publish(f"p{i}")) for i in range(6)]
+        tasks += [asyncio.ensure_future(follow_others(one)) for one in processes]
+        for _ in range(8):
+            network = rng.choice(networks)
+            match rng.choice(["kill", "stop", "cut", "hold", "freeze", "mute"]):
+                case "kill":
+                    server.kill()
+                    await asyncio.sleep(rng.random() * TIMEOUT / 2)
+                    server.start()
+                case "stop":
+                    server.stop()
+                    await asyncio.sleep(rng.random() * TIMEOUT)
+                    server.go_on()
+                case failure:
+                    getattr(network, failure)()
+                    await asyncio.sleep(rng.random() * TIMEOUT / 2)
+                    network.heal()
+            before = len(acknowledged)
+            await until(lambda: len(acknowledged) > before + 50)  # noqa: B023
+        running = False
+        await within(asyncio.gather(*tasks))
+        last = max(acknowledged.values())
+        await until(lambda: all(one.ear.position >= last for one in processes))
+        records = await processes[0].all()
+        texts = [record.frame.split(b"data: ")[1].decode().strip() for record in records]
+        positions = [record.position for record in records]
+        assert len({*texts}) == len(texts), "doubled"
+        found = dict(zip(texts, positions, strict=True))
+        assert {text: found.get(text) for text in acknowledged} == acknowledged, "lost, or moved"
+        for one, log in zip(processes, logs, strict=True):
+            assert one.ear.positions == held(log) == positions
+            assert (one.ear.epochs, one.ear.gaps) == (0, [])
