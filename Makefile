@@ -32,7 +32,9 @@ progress: $(VENV)/.demo
 	@exec $(BIN)/python -m demos.progress --port $(PORT)
 
 test: $(VENV)/.test
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses=auto --dist=loadfile $(ARGS)
+	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report $(if $(ARGS),--fail-under=0)
 
 lint: $(VENV)/.lint

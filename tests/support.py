@@ -181,6 +181,11 @@ class Connection:
 Connect = Callable[[], Awaitable[Connection]]
 
 
+def short(value: object) -> str:
+    """Return the beginning of a value's repr, the same in each process: an id for a parametrized test."""
+    return re.sub(" at 0x[0-9a-f]+", "", repr(value))[:40]
+
+
 class VirtualLoop:
     """An event loop's clock and timers, without the waiting. Time passes when a test says so."""
 

@@ -23,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tornado_sse.serializers.json as module
+from tests.support import short
 from tornado_sse.errors import DecodeError, EncodeError
 from tornado_sse.serializers.base import encode
 from tornado_sse.serializers.json import JSONSerializer
@@ -168,7 +169,7 @@ PAYLOADS = [
 ]
 
 
-@pytest.mark.parametrize(("payload", "data"), PAYLOADS, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize(("payload", "data"), PAYLOADS, ids=short)
 def test_it_writes_the_same_bytes_with_orjson_and_without(
     serializer: JSONSerializer, payload: object, data: bytes
 ) -> None:
@@ -222,7 +223,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("payload", "message"), REFUSED, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize(("payload", "message"), REFUSED, ids=short)
 def test_it_refuses_the_same_with_orjson_and_without(
     serializer: JSONSerializer, payload: object, message: str
 ) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import pydantic
 import pytest
 
+from tests.support import short
 from tornado_sse.serializers.plain import is_array, plain
 
 Point = collections.namedtuple("Point", "x y")
@@ -185,7 +186,7 @@ def test_a_numpy_date_that_datetime_cannot_hold_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [object(), Account, Color, Model, len, 1j, (x for x in ()), Exception("x")], ids=repr
+    "value", [object(), Account, Color, Model, len, 1j, (x for x in ()), Exception("x")], ids=short
 )
 def test_what_has_no_plain_form_is_a_type_error_and_never_none(value: object) -> None:
     with pytest.raises(TypeError, match="has no plain form"):
