@@ -395,6 +395,21 @@ async def test_what_is_too_old_is_dropped_though_nobody_appends(
     assert [await _floor(two, f"channel.{i}") for i in range(20)] == [*range(1, 21)]
 
 
+async def test_what_a_retention_raises_for_is_left_alone(opened: Open) -> None:
+    first = opened()
+    await asyncio.gather(*(first.append(name) for name in ("bad", *["good"] * 20)))
+    await first.backend.close()
+
+    def retention(channel: str) -> Retention:
+        if channel == "bad":
+            raise LookupError(channel)
+        return Retention(events=10)
+
+    one = opened(retention)
+    await one.backend.sync()
+    await eventually(lambda: _floor(one, "good"), 11)
+
+
 async def test_bytes_are_counted_though_others_append_them(opened: Open) -> None:
     limit = Retention(events=None, bytes=20_000, age=None, keys=None)
     one, other = opened(limit), opened(limit)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from nats.aio.msg import Msg
 
+from tests.cutter import Cutter
 from tests.nats_server import Server
 from tests.support import until
 from tornado_sse.backends.nats_address import Address
@@ -94,6 +95,20 @@ async def test_what_is_unsubscribed_is_not_heard(nats_server: Server) -> None:
         await link.unsubscribe("never")
         await link.publish("news", b"x", 1, {})
         await until(lambda: heard.all == [(1, None)])
+
+
+async def test_a_connection_that_is_reset_while_something_waits_to_be_sent(nats_server: Server) -> None:
+    async with (
+        Cutter(nats_server.host, nats_server.port) as network,
+        linked(network.host, network.port, Heard()) as link,
+    ):
+        network.hold()
+        for i in range(30):
+            await link.publish("large", b"x" * 1_000_000, i, {})
+            await asyncio.sleep(0)
+        network.cut()
+        await until(link.ended.is_set)
+        assert "is away" in str(link.problem)
 
 
 @contextlib.asynccontextmanager

@@ -66,6 +66,13 @@ def test_what_is_no_event(subject: str) -> None:
     assert NAMES.record(message(subject), "e") is None
 
 
+@pytest.mark.parametrize(
+    ("subject", "channel"), [("log.a%2Eb.e", "a.b"), ("log.a.k.x", "a"), ("log.a.f", None), ("log.%", None)]
+)
+def test_whose_events_are_of_a_subject(subject: str, channel: str | None) -> None:
+    assert NAMES.channel_of(subject) == channel
+
+
 def test_floors() -> None:
     assert Floors.of(None) == Floors.of(message("log.a.f", data=b"x")) == Floors(0, 0)
     floors = Floors(3, 9)

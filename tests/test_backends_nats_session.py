@@ -93,6 +93,19 @@ async def test_it_looks_whether_all_is_well(nats_server: Server, monkeypatch: py
     await stop(task)
 
 
+async def test_those_who_ask_at_the_same_time_share_a_look(nats_server: Server) -> None:
+    owner = Owner()
+    session, task = running(owner, nats_server)
+    link = await within(session.linked())
+    first = asyncio.ensure_future(session.look(link))
+    await asyncio.sleep(0)
+    await asyncio.gather(first, *(session.look(link) for _ in range(10)))
+    assert owner.looks <= 3  # one may be of the pulse
+    await stop(task)
+    with pytest.raises(BackendError, match="is away"):
+        await session.look(link)
+
+
 async def test_what_is_wrong_is_told_until_it_is_over(nats_server: Server, logs: Logs) -> None:
     owner = Owner(BackendError("nats", "something"), LookupError("a bug"))
     session, task = running(owner, nats_server)
@@ -113,6 +126,6 @@ async def test_who_waits_when_it_is_closed_is_told_so(nats_server: Server) -> No
 
     asking = asyncio.ensure_future(session.ask(ask))
     await asyncio.sleep(0)
-    session.close()
+    await session.close()
     with pytest.raises(BackendError, match="it has been closed"):
         await within(asking)

@@ -121,6 +121,23 @@ async def test_what_takes_too_long_fails_with_the_problem() -> None:
                 await within(future)
 
 
+async def test_what_waits_for_what_is_slow_fails_in_time() -> None:
+    log = Log()
+    async with Working(log=log) as writer:
+        writer.attach(log)  # type: ignore[arg-type]
+        futures = [writer.append(draft(b"%d" % i)) for i in range(600)]
+        answered = 0
+        while not futures[-1].done():
+            if answered < len(log.published):
+                answered += 1
+                writer.on_answer(answered, answer(seq=answered))
+            await asyncio.sleep(0.01)
+        await asyncio.wait(futures)
+    taken = [future.result() for future in futures if future.exception() is None]
+    assert taken == log.appended
+    assert len(taken) < 100
+
+
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [

@@ -30,9 +30,10 @@ remembered, has lost something, and gets another epoch.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from nats.aio.msg import Msg
 
@@ -54,7 +55,14 @@ from tornado_sse.record import Draft, Record
 
 __all__ = ["NATSBackend", "from_url"]
 
+_logger: Final = logging.getLogger("tornado_sse")
+
 _T = TypeVar("_T")
+
+# How often to look whether a replicated log has what was told, and how long to wait each time, in seconds,
+# before it counts as lost.
+_ATTEMPTS: Final = 30
+_PAUSE: Final = 0.1
 
 
 class NATSBackend(TailedBackend):
@@ -108,8 +116,6 @@ class NATSBackend(TailedBackend):
         # An event that must be in the log, as long as it is not dropped: its position and its id.
         self._witness: tuple[int, str] | None = None
         self._time_difference = 0.0
-        self._asking: list[asyncio.Future[None]] = []
-        self._looking: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._chores: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
@@ -130,7 +136,7 @@ class NATSBackend(TailedBackend):
     async def sync(self) -> int:
         """Tell everything that any process has appended."""
         self._check()
-        await self._session.ask(self.look)
+        await self._session.ask(self._session.look)
         return self.position
 
     def unfollow(self, channel: str) -> None:
@@ -198,9 +204,9 @@ class NATSBackend(TailedBackend):
     async def begin(self, link: Link) -> None:
         """Find out about the log, and what has been missed."""
         info = await self._stream.open(link)
+        self._take_in(info)
         if self.epoch == info.epoch and await self._is_another(link, info):
             info = await self._stream.renew(link, info)
-        self._take_in(info)
         epoch = self._log.epoch = info.epoch
         self._hearing.begin(epoch)
         channels = [*self.followed]
@@ -223,13 +229,19 @@ class NATSBackend(TailedBackend):
         self._hearing.catch_up(channels, info.last)
 
     async def look(self, link: Link) -> None:
-        """Tell all that had been acknowledged when this was called. Those who come meanwhile share a look."""
-        loop = asyncio.get_running_loop()
-        asking = loop.create_future()
-        self._asking.append(asking)
-        if self._looking is None or self._looking.done():
-            self._looking = loop.create_task(self._look())
-        await asking
+        """Tell all that had been acknowledged when this was called."""
+        position = self.position
+        try:
+            info = await self._stream.look(link)
+            if info.epoch != self.epoch or info.last < position:
+                raise BackendError(self.name, "it has begun anew")
+        except BackendError as error:
+            link.end(error)  # the next one finds out about it
+            raise
+        await self._stream.fence(link)
+        self._take_in(info)
+        self._hearing.reach(info.last)
+        self.on_time(self._now())
 
     # For the writer
 
@@ -246,6 +258,12 @@ class NATSBackend(TailedBackend):
 
     async def _is_another(self, link: Link, info: Info) -> bool:
         """Return whether a log that calls itself the same is not the one that was told."""
+        for _ in range(_ATTEMPTS if self._log.replicated else 0):
+            if info.last >= self.position:
+                break
+            # Its leader may have just become that.
+            await asyncio.sleep(_PAUSE)
+            info = await self._stream.look(link)
         if info.last < self.position:
             return True
         if self._witness is None:
@@ -267,42 +285,6 @@ class NATSBackend(TailedBackend):
             raise BackendError(self.name, "it has begun anew meanwhile; ask again")
         return answer
 
-    async def _look(self) -> None:
-        """Look for all who ask, as long as there are some."""
-        while self._asking:
-            asking, self._asking = self._asking, []
-            problem: BackendError | None = None
-            try:
-                await self._look_once()
-            except BackendError as error:
-                problem = error
-            except Exception as error:
-                problem = BackendError(self.name, f"an unexpected {type(error).__name__}: {error}")
-            for each in asking:
-                if each.done():
-                    continue
-                if problem is None:
-                    each.set_result(None)
-                else:
-                    each.set_exception(BackendError(problem.backend, problem.reason))
-
-    async def _look_once(self) -> None:
-        link = self._session.link
-        if link is None:
-            raise BackendError(self.name, f"{self._address} is away")
-        position = self.position
-        try:
-            info = await self._stream.look(link)
-            if info.epoch != self.epoch or info.last < position:
-                raise BackendError(self.name, "it has begun anew")
-        except BackendError as error:
-            link.end(error)  # the next one finds out about it
-            raise
-        await self._stream.fence(link)
-        self._take_in(info)
-        self._hearing.reach(info.last)
-        self.on_time(self._now())
-
     def _take_in(self, info: Info) -> None:
         self._log.replicated = info.config.get("num_replicas", 1) > 1
         self._log.floor = info.floor
@@ -323,6 +305,8 @@ class NATSBackend(TailedBackend):
                 await self._sweeper.sweep(link)
             except BackendError:
                 pass  # whoever needs the log is told; it is tried again
+            except Exception:
+                _logger.exception("dropping what is beyond the nats log's limits failed")
             await asyncio.sleep(PULSE)
 
     async def _close(self) -> None:
@@ -336,8 +320,8 @@ class NATSBackend(TailedBackend):
             for task in others:
                 task.cancel()
             await asyncio.wait(others)
-            self._session.close()
-            await asyncio.wait([writer, *self._chores, *([] if self._looking is None else [self._looking])])
+            await self._session.close()
+            await asyncio.wait([writer, *self._chores])
         self._listener = None
         self.followed.clear()
 

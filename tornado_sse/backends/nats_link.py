@@ -104,6 +104,12 @@ class Link:
             raise self._explained(error) from error
         self.problem = None
         self.ended.clear()
+        # Where a connection is reset while something waits to be sent, these end with the error and call
+        # nobody. There is no public way to hear of it.
+        for name in ("_reading_task", "_flusher_task", "_ping_interval_task"):
+            task = getattr(self._client, name, None)
+            if task is not None:
+                task.add_done_callback(self._on_task_done)
         version = self._client.connected_server_version
         if (version.major, version.minor) < OLDEST:
             wanted = ".".join(map(str, OLDEST))
@@ -237,6 +243,11 @@ class Link:
             problem = self._error(f"sends what is not understood: {type(error).__name__}: {error}")
             problem.__cause__ = error
             self.end(problem)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            self.end(self._explained(error))
 
     async def _on_error(self, error: Exception) -> None:
         self.end(self._explained(error))

@@ -143,9 +143,10 @@ class Names:
         headers |= {KEY: f'"{key}"', "Nats-Rollup": "sub"}
         return f"{self._root}{_token(draft.channel)}.k.{token}", headers
 
-    def channel_of(self, subject: str) -> str:
-        """Return the channel that a subject belongs to."""
-        return subject.removeprefix(self._root).partition(".")[0].replace("%2E", ".")
+    def channel_of(self, subject: str) -> str | None:
+        """Return the channel to which events of a subject belong; None if it is of no events."""
+        token, _, kind = subject.removeprefix(self._root).partition(".")
+        return _channel(token) if kind[:1] in ("e", "k") else None
 
     def record(self, message: Message, epoch: str) -> Record | None:
         """Return the event in a message; None if there is none in it."""
@@ -155,7 +156,7 @@ class Names:
         key = message.headers.get(KEY)
         return Record(
             message.sequence,
-            parts[0].replace("%2E", "."),
+            _channel(parts[0]),
             with_id(message.data, epoch, message.sequence),
             None if key is None else unquote(key[1:-1]),
             message.time,
@@ -169,6 +170,10 @@ def seconds_of(text: str) -> float:
 
 def _token(channel: str) -> str:
     return channel.replace(".", "%2E")
+
+
+def _channel(token: str) -> str:
+    return token.replace("%2E", ".")
 
 
 def _quoted(text: str) -> str:

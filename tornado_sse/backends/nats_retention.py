@@ -96,7 +96,9 @@ class Sweeper:
         :raises BackendError: if that can't be done.
         """
         async for subject in self._stream.subjects(link):
-            self._tally(self._names.channel_of(subject))
+            channel = self._names.channel_of(subject)
+            if channel is not None:
+                self._tally(channel)
 
     async def sweep(self, link: Link) -> None:
         """Look at the channels that are to be looked at, or at some of them.
@@ -139,7 +141,10 @@ class Sweeper:
         self._beyond.pop(channel, None)
         self._unknown.pop(channel, None)
         tally = self._tally(channel)
-        limit = self._retention(channel)
+        try:
+            limit = self._retention(channel)
+        except Exception:
+            return  # whoever asks for the channel is told
         appended, tally.events, tally.keys = tally.events, 0, 0
         plain, keyed = self._names.plain(channel), self._names.keyed(channel)
         oldest = float("inf") if limit.age is None else self._clock() - limit.age
@@ -157,9 +162,9 @@ class Sweeper:
             if most is not None and total > most + most // 8:
                 last = await self._stream.last(link, subject)
                 if last is not None:
-                    fewest = most + most // 16
+                    enough = most + most // 16
                     found = await self._log.find(
-                        link, subject, most, fewest, first.sequence - 1, last.sequence
+                        link, subject, most, enough, first.sequence - 1, last.sequence
                     )
                     cut = max(cut, found)
             if subject == plain and limit.bytes is not None:

@@ -55,7 +55,7 @@ class Owner(Protocol):
         """Take notice that there is none any more."""
 
     async def look(self, link: Link) -> None:
-        """Find out whether all is well, and tell what there is.
+        """Find out whether all is well, and tell all that had been acknowledged when this was called.
 
         :raises BackendError: if it is not.
         """
@@ -74,6 +74,8 @@ class Session:
         self._linked = asyncio.Event()
         self._problem: BackendError | None = None
         self._closed = False
+        self._asking: list[asyncio.Future[None]] = []
+        self._looking: asyncio.Task[None] | None = None
         #: The connection, if there is one that has begun.
         self.link: Link | None = None
 
@@ -125,16 +127,30 @@ class Session:
                 await asyncio.sleep(_PAUSE)  # until it is noticed that the connection has ended
         raise BackendError("nats", "it has been closed")
 
+    async def look(self, link: Link) -> None:
+        """Have the owner look. Those who ask while it does share the next time.
+
+        :raises BackendError: if all is not well.
+        """
+        loop = asyncio.get_running_loop()
+        asking = loop.create_future()
+        self._asking.append(asking)
+        if self._looking is None or self._looking.done():
+            self._looking = loop.create_task(self._look())
+        await asking
+
     async def linked(self) -> Link:
         """Wait for a connection."""
         while self.link is None:
             await self._linked.wait()
         return self.link
 
-    def close(self) -> None:
-        """Answer nothing any more; it does not run."""
+    async def close(self) -> None:
+        """Let all who ask for something fail; it does not run any more."""
         self._closed = True
         self._linked.set()
+        if self._looking is not None:
+            await asyncio.wait([self._looking])
 
     # How it is done
 
@@ -153,8 +169,29 @@ class Session:
                 async with asyncio.timeout(PULSE):
                     await link.ended.wait()
             except TimeoutError:
-                await self._owner.look(link)
+                await self.look(link)
         raise link.problem or BackendError("nats", f"{self._address} is away")
+
+    async def _look(self) -> None:
+        """Look for all who ask, as long as there are some."""
+        while self._asking:
+            asking, self._asking = self._asking, []
+            problem: BackendError | None = None
+            try:
+                if self.link is None:
+                    raise BackendError("nats", f"{self._address} is away")
+                await self._owner.look(self.link)
+            except BackendError as error:
+                problem = error
+            except Exception as error:
+                problem = BackendError("nats", f"an unexpected {type(error).__name__}: {error}")
+            for each in asking:
+                if each.done():
+                    continue
+                if problem is None:
+                    each.set_result(None)
+                else:
+                    each.set_exception(BackendError("nats", problem.reason))
 
     def _failed(self, problem: BackendError) -> None:
         # Whoever publishes or begins to follow is told by an error.

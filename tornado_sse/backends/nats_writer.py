@@ -157,12 +157,13 @@ class Writer:
         try:
             while not (self._ending and not self._waiting and not self._flying):
                 self._changed.clear()
+                self._give_up()
                 await self._publish()
                 try:
                     async with asyncio.timeout_at(self._patience()):
                         await self._changed.wait()
                 except TimeoutError:
-                    self._give_up()
+                    pass
         finally:
             while self._flying:
                 self._fail(self._take(next(iter(self._flying))), "it has been closed")
@@ -201,15 +202,17 @@ class Writer:
         return appended
 
     def _patience(self) -> float | None:
-        """Return until when to wait for what was asked for first."""
+        """Return until when to wait, by the event loop's clock; None is for ever."""
         flying = next(iter(self._flying.values()), None)
+        waiting = self._waiting[0] if self._waiting else None
+        times = [each.deadline for each in (flying, waiting) if each is not None]
         if flying is not None and self._link is not None:
             # Half of the time, so that there is some left for another connection.
-            return min(flying.deadline, flying.published + self._timeout / 2)
-        oldest = flying or (self._waiting[0] if self._waiting else None)
-        return None if oldest is None else oldest.deadline
+            times.append(flying.published + self._timeout / 2)
+        return min(times, default=None)
 
     def _give_up(self) -> None:
+        """Let fail what has taken too long, and end a connection that does."""
         now = asyncio.get_running_loop().time()
         problem = self._problem or BackendError("nats", "the server does not answer")
         flying = next(iter(self._flying.values()), None)
