@@ -102,6 +102,7 @@ ORDER = [
     "backoff",
     "ending",
     "client",
+    "browser",
     "server.access",
     "server.submission",
     "server.answer",

@@ -52,6 +52,7 @@ The package, in reading order. Each module imports only from those above it:
 `.backoff`       how long to wait before a server is asked again
 `.ending`        `Ending`: why a client's stream ended
 `.client`        `EventSource`: the events of a server
+`.browser`       the browser module, served
 `.server`        a server to run: channels over HTTP
 `.cli`           the command line: ``tornado-sse serve``, ``tornado-sse publish``
 `.__main__`      the same as ``python -m tornado_sse``

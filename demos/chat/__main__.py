@@ -16,6 +16,7 @@ from tornado.web import Application, HTTPError
 
 from demos.page import SameSite, arguments, files, serve
 from tornado_sse import Broker, BrokerError, Retention, SSEHandler
+from tornado_sse.browser import ModuleHandler
 
 HERE = Path(__file__).parent / "static"
 LONGEST = {"id": 64, "name": 40, "text": 2000}  # characters
@@ -49,7 +50,11 @@ async def main() -> None:
     parser.add_argument("--db", type=Path, default="chat.db", help="the file of lines; default: %(default)s")
     options = parser.parse_args()
     broker = Broker(f"sqlite:///{quote(str(options.db))}", retention=Retention(events=1000, age=None))
-    routes: list[Any] = [(r"/rooms/([A-Za-z0-9_.-]{1,50})", Room), files(HERE)]
+    routes: list[Any] = [
+        (r"/rooms/([A-Za-z0-9_.-]{1,50})", Room),
+        (r"/tornado_sse/(.*)", ModuleHandler),
+        files(HERE),
+    ]
     # The longest text fits if each of its characters takes four bytes and each byte is written as %XX.
     await serve(
         Application(routes, sse_broker=broker),

@@ -1,4 +1,4 @@
-"""A live view of this machine: one EventSource, two channels, four serializers, any number of viewers.
+"""A live view of this machine: one stream, two channels, four serializers, any number of viewers.
 
 Modules, each importing only from those above it::
 

@@ -10,11 +10,11 @@ from bokeh.settings import settings as bokeh_settings
 import tornado_sse
 from demos.dashboard.collector import READINGS, Collector
 from demos.dashboard.logs import LOG
+from tornado_sse.browser import ModuleHandler
 
 __all__ = ["make_app"]
 
 _HERE = Path(__file__).parent / "static"
-_MODULE = Path(tornado_sse.__file__).parent / "static"
 # Bokeh's wheel brings its own JavaScript: nothing is downloaded, and nothing is copied into this repository.
 _BOKEH = Path(bokeh_settings.bokehjs_path()) / "js"
 
@@ -68,6 +68,12 @@ class Asset(tornado.web.StaticFileHandler):
             self.set_header(name, value)
 
 
+class Module(ModuleHandler):
+    """The browser module, under the same policy."""
+
+    set_default_headers = Asset.set_default_headers
+
+
 class NotFound(tornado.web.ErrorHandler):
     """The answer to every other address."""
 
@@ -79,7 +85,7 @@ def make_app(broker: tornado_sse.Broker, collector: Collector) -> tornado.web.Ap
     return tornado.web.Application(
         [
             (r"/live", Live),
-            (r"/(tornado_sse\.js)", Asset, {"path": _MODULE}),
+            (r"/tornado_sse/(.*)", Module),
             (r"/(bokeh(?:-api)?\.min\.js)", Asset, {"path": _BOKEH}),
             (r"/(.*)", Asset, {"path": _HERE, "default_filename": "index.html"}),
         ],

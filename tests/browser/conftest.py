@@ -71,8 +71,10 @@ class Complaints:
             self.seen.append(f"console.{message.type}: {message.text}")
 
     def _failed(self, request: Request) -> None:
-        # A page that closes its EventSource aborts a request: that is how it is done.
-        if not (request.resource_type == "eventsource" and request.failure == "net::ERR_ABORTED"):
+        # A page that closes a stream aborts a request: that is how it is done. One that is left aborts the
+        # loading of its worker.
+        by_page = request.resource_type in ("eventsource", "fetch") or request.url.endswith("/worker.js")
+        if not (by_page and request.failure == "net::ERR_ABORTED"):
             self.seen.append(f"failed: {request.url} {request.failure}")
 
     def _response(self, response: Response) -> None:

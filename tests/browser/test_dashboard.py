@@ -221,7 +221,7 @@ def test_markup_in_the_log_stays_text(dashboard: Any, open_page: Any) -> None:
     assert line.get_attribute("data-level") == "W"
 
 
-FOUND = ["", "dashboard.js", "tornado_sse.js", "bokeh.min.js"]
+FOUND = ["", "dashboard.js", "tornado_sse/tornado_sse.js", "bokeh.min.js"]
 MISSING = ["nothing", "../app.py", "bokeh-widgets.min.js"]
 
 

@@ -1,5 +1,7 @@
-// A room: lines come over an EventSource, and go by POST until the server has acknowledged them. Whatever others
-// have written is shown by textContent, as text.
+// A room: lines come over a stream that all tabs in it share, and go by POST until the server has acknowledged
+// them. Whatever others have written is shown by textContent, as text.
+
+import { EventStream } from "./tornado_sse/tornado_sse.js";
 
 const $ = (id) => document.getElementById(id);
 const asked = new URLSearchParams(location.search).get("room") ?? "";
@@ -40,55 +42,24 @@ function append(item) {
 
 const shown = new Set();
 
-function show(event) {
-  lastId = event.lastEventId;
-  const line = JSON.parse(event.data);
+function show({ payload: line }) {
   if (shown.has(line.id)) return;
   shown.add(line.id);
   waiting.get(line.id)?.remove();
   append(itemOf(line));
 }
 
-function showGap(event) {
-  lastId = event.lastEventId;
+function showGap() {
   const notice = make("li", "Some lines are missing");
   notice.className = "notice";
   append(notice);
 }
 
-// The stream. The browser reconnects by itself, and says which event was the last one; where it gives up (an
-// answer that is no stream) and where the page has closed it, the address says so.
+const STATES = { connecting: "Connecting", open: "Live", reconnecting: "Reconnecting", resting: "Resting" };
 
-let source = null;
-let lastId = "";
-let timer = 0;
-
-function connect() {
-  source?.close();
-  clearTimeout(timer);
-  showState("connecting");
-  source = new EventSource(`${url}?last_event_id=${encodeURIComponent(lastId)}`);
-  source.onopen = () => showState("live");
-  source.onmessage = show;
-  source.addEventListener("gap", showGap);
-  source.onerror = () => {
-    showState("reconnecting");
-    if (source.readyState === EventSource.CLOSED) timer = setTimeout(connect, RETRY);
-  };
-}
-
-// A browser has six connections to a server, for all its tabs: one that nobody sees gives its own back.
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) return connect();
-  source.close();
-  clearTimeout(timer);
-});
-
-const STATES = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting" };
-
-function showState(state) {
-  document.body.dataset.state = state;
-  $("state").textContent = STATES[state];
+function showState() {
+  document.body.dataset.state = stream.state;
+  $("state").textContent = STATES[stream.state];
 }
 
 // What is to be said: one line at a time, so that they stay in order, and each until there is an answer to it.
@@ -150,4 +121,9 @@ function stored(name) {
   }
 }
 
-connect();
+// The stream. A room that nobody looks at gives its connection back, and resumes.
+
+const stream = new EventStream(url, { shared: true, persist: true, rest: 1000 });
+stream.onmessage = show;
+stream.ongap = showGap;
+stream.onstatechange = showState;

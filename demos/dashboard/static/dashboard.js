@@ -1,9 +1,8 @@
 // The page. Everything that comes from the server is shown by textContent or as an image: a process, a host
 // or a log line may carry any text, and none of it is markup here.
 
-import { decode } from "./tornado_sse.js";
+import { EventStream } from "./tornado_sse/tornado_sse.js";
 import { LineChart } from "./charts.js";
-import { Connection } from "./connection.js";
 import { Meter, frameSize } from "./meter.js";
 import { bytes, bytesParts, decimal, duration, percent, percentParts } from "./format.js";
 
@@ -17,22 +16,21 @@ function make(tag, className, ...children) {
   return element;
 }
 
-// What is on the stream. An EventSource doesn't tell the codec, so the page knows it by the event's type.
+// What is on the stream.
 
 const KINDS = {
-  samples: { codec: "msgpack", serializer: "msgpack", carries: "rows of numbers", show: showSample },
-  heatmap: { codec: "binary", serializer: "binary", carries: "a PNG image", show: showHeatmap },
-  system: { codec: "json", serializer: "json", carries: "records", show: showSystem },
-  log: { codec: null, serializer: "text", carries: "log lines", show: showLog },
-  facts: { codec: "json", show: showFacts },
+  samples: { serializer: "msgpack", carries: "rows of numbers", show: showSample },
+  heatmap: { serializer: "binary", carries: "a PNG image", show: showHeatmap },
+  system: { serializer: "json", carries: "records", show: showSystem },
+  log: { serializer: "text", carries: "log lines", show: showLog },
+  facts: { show: showFacts },
 };
 
 let facts = { columns: [], cores: 1, keep: 300, interval: 1, booted: NaN };
 
 function receive(event) {
-  const { codec, show } = KINDS[event.type];
-  meters[event.type].count(frameSize(event.type, event.lastEventId, codec, event.data));
-  show(decode(codec, event.data));
+  meters[event.type].count(frameSize(event));
+  KINDS[event.type].show(event.payload);
 }
 
 // Facts: what does not change. They come first, and only to a page that is sent all that is kept: one that has
@@ -345,7 +343,7 @@ function showWire() {
 
 const STATES = {
   connecting: "Connecting",
-  live: "Live",
+  open: "Live",
   reconnecting: "Reconnecting",
   paused: "Paused",
   resting: "Resting",
@@ -355,7 +353,8 @@ const NOTICES = {
   paused: "Paused. The figures below have stopped; the server collects only while somebody watches.",
 };
 
-function showState(state) {
+function showState() {
+  const { state } = stream;
   document.body.dataset.state = state;
   $("state").textContent = STATES[state];
   $("pause").textContent = state === "paused" ? "Resume" : "Pause";
@@ -363,8 +362,12 @@ function showState(state) {
   $("notice").hidden = !NOTICES[state];
 }
 
-const connection = new Connection("live", Object.keys(KINDS), receive, showState);
-$("pause").addEventListener("click", () => (connection.state === "paused" ? connection.resume() : connection.pause()));
+// A dashboard outlives its server, and error pages of a proxy before it; a tab that nobody looks at gives its
+// connection back.
+const stream = new EventStream("live", { persist: true, rest: 15_000 });
+for (const kind of Object.keys(KINDS)) stream.addEventListener(kind, receive);
+stream.onstatechange = showState;
+$("pause").addEventListener("click", () => (stream.state === "paused" ? stream.resume() : stream.pause()));
 setInterval(showWire, 1000);
 
 // Theme: the system's, until somebody chooses.

@@ -3,10 +3,10 @@
 const WINDOW = 5_000;
 const utf8 = new TextEncoder();
 
-/** The bytes of an event as tornado_sse writes it. An EventSource doesn't tell; the form is simple enough. */
-export function frameSize(type, id, codec, data) {
+/** The bytes of an event as tornado_sse writes it. Nobody tells a page; the form is simple enough. */
+export function frameSize({ type, lastEventId, codec, data }) {
   const lines = data.split("\n");
-  let size = `event: ${type}\nid: ${id}\n\n`.length + (codec ? `codec: ${codec}\n`.length : 0);
+  let size = `event: ${type}\nid: ${lastEventId}\n\n`.length + (codec ? `codec: ${codec}\n`.length : 0);
   for (const line of lines) size += "data: \n".length + utf8.encode(line).length;
   return size;
 }

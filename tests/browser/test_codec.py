@@ -1,4 +1,4 @@
-"""What Python wrote, Chromium reads: the serializers here against tornado_sse.js there.
+"""What Python wrote, Chromium reads: the serializers here against the browser module there.
 
 Both sides describe a value in the same few words (see `describe`), which JSON carries without loss: numbers
 as the bits of a double, big integers as text. Equal descriptions are equal values.
@@ -12,7 +12,6 @@ import math
 import struct
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -22,6 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tornado_sse
+from tests.browser.stage import Blank
+from tornado_sse.browser import ModuleHandler
 
 pytestmark = pytest.mark.browser
 
@@ -51,7 +52,7 @@ function describe(value) {
 
 READ = f"""async ([codec, data]) => {{
   {DESCRIBE}
-  const {{ decode, DecodeError }} = await import("/tornado_sse.js");
+  const {{ decode, DecodeError }} = await import("/tornado_sse/tornado_sse.js");
   try {{
     return JSON.stringify(describe(decode(codec, data)));
   }} catch (error) {{
@@ -90,14 +91,6 @@ def describe(value: Any) -> list[Any]:
     raise TypeError(value)
 
 
-class Blank(tornado.web.RequestHandler):
-    """A page with nothing on it, of the origin that serves the module."""
-
-    def get(self) -> None:
-        """Answer with an empty page."""
-        self.write('<!doctype html><link rel="icon" href="data:,"><title>blank</title>')
-
-
 class Everything(tornado_sse.SSEHandler):
     """Writes the table of values by every serializer that takes them, and then ends for good."""
 
@@ -112,11 +105,10 @@ class Everything(tornado_sse.SSEHandler):
 @pytest.fixture(scope="module")
 def server(start_server: Callable[..., Any]) -> Any:
     """A server with the module, a blank page and a stream."""
-    static = Path(tornado_sse.__file__).parent / "static"
     handlers: list[Any] = [
         ("/", Blank),
         ("/everything", Everything),
-        ("/(tornado_sse.js)", tornado.web.StaticFileHandler, {"path": static}),
+        ("/tornado_sse/(.*)", ModuleHandler),
     ]
     return start_server(tornado.web.Application(handlers))
 
@@ -319,7 +311,7 @@ def test_it_reads_as_deep_as_python_does(page: Any) -> None:
         msgpack.unpackb(b"\x91" + deepest)
     depth = page.evaluate(
         """async (data) => {
-          const { decode } = await import("/tornado_sse.js");
+          const { decode } = await import("/tornado_sse/tornado_sse.js");
           let depth = 0;
           for (let value = decode("msgpack", data); value !== undefined; value = value[0]) depth++;
           return depth;
@@ -414,7 +406,7 @@ def test_without_a_codec_data_is_text(codec: str | None, read: Any) -> None:
 def test_register_adds_codecs_and_replaces_none_silently(page: Any) -> None:
     assert page.evaluate(
         """async () => {
-          const { decode, register, DecodeError } = await import("/tornado_sse.js?a-module-of-its-own");
+          const { decode, register, DecodeError } = await import("/tornado_sse/codec.js?a-module-of-its-own");
           const thrown = (work) => { try { work(); } catch (error) { return error; } };
           register("shout", (data) => data.toUpperCase());
           return {
@@ -441,7 +433,7 @@ def test_register_adds_codecs_and_replaces_none_silently(page: Any) -> None:
 def test_what_a_registered_decoder_throws_is_the_cause_of_a_decode_error(page: Any) -> None:
     assert page.evaluate(
         """async () => {
-          const { decode, register, DecodeError } = await import("/tornado_sse.js");
+          const { decode, register, DecodeError } = await import("/tornado_sse/tornado_sse.js");
           const cause = new RangeError("out of luck");
           register("broken", () => { throw cause; });
           try {
@@ -460,7 +452,7 @@ def test_bytes_own_their_buffer_so_that_any_typed_array_fits_over_them(page: Any
     assert (
         page.evaluate(
             """async (data) => {
-          const { decode } = await import("/tornado_sse.js");
+          const { decode } = await import("/tornado_sse/tornado_sse.js");
           const [, bytes] = decode("msgpack", data);
           return [...new Float64Array(bytes.buffer)];
         }""",
@@ -473,7 +465,7 @@ def test_bytes_own_their_buffer_so_that_any_typed_array_fits_over_them(page: Any
 def test_nothing_is_polluted_by_a_key_named_proto(page: Any) -> None:
     assert page.evaluate(
         """async (data) => {
-          const { decode } = await import("/tornado_sse.js");
+          const { decode } = await import("/tornado_sse/tornado_sse.js");
           const value = decode("msgpack", data);
           return [value.polluted, {}.polluted, Object.hasOwn(value, "__proto__")];
         }""",
@@ -489,7 +481,7 @@ def test_an_eventsource_and_the_module_read_a_real_stream(page: Any) -> None:
     described = page.evaluate(
         f"""async (codecs) => {{
           {DESCRIBE}
-          const {{ decode }} = await import("/tornado_sse.js");
+          const {{ decode }} = await import("/tornado_sse/tornado_sse.js");
           const values = [];
           const source = new EventSource("/everything");
           await new Promise((resolve, reject) => {{
