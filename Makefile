@@ -6,6 +6,7 @@
 #   make progress  long jobs that outlive their server, with their states in ./jobs.db
 #   make test      all tests, with coverage (ARGS="-k handler" for some)
 #   make check     what must be clean before a commit: lint, types, tests
+#   make docs      the documentation, in docs/_build (ONLINE=1 links to Python's and Tornado's)
 #   make bench     the benchmarks (ARGS="--quick" for a first look)
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 PLUGINS := $(wildcard plugins/*)
 PORT ?= 8888
 
-.PHONY: demo hello chat llm progress test lint types check bench clean
+.PHONY: demo hello chat llm progress test lint types check docs bench clean
 
 demo: $(VENV)/.demo
 	@exec $(BIN)/python -m demos.dashboard --port $(PORT)
@@ -46,11 +47,15 @@ types: $(VENV)/.test $(VENV)/.lint
 
 check: lint types test
 
+docs: $(VENV)/.docs
+	TORNADO_SSE_DOCS_ONLINE=$(ONLINE) $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build
+	@echo docs/_build/index.html
+
 bench: $(VENV)/.demo
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis artifacts build dist *.egg-info
+	rm -rf $(VENV) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis artifacts build dist docs/_build *.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -62,7 +67,11 @@ $(VENV)/.demo: setup.cfg pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: setup.cfg pyproject.toml $(PLUGINS:%=%/setup.cfg) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,test]' $(PLUGINS:%=--editable ./%)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,docs,test]' $(PLUGINS:%=--editable ./%)
+	@touch $@
+
+$(VENV)/.docs: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
 
 $(VENV)/.lint: setup.cfg | $(BIN)/python

@@ -1,4 +1,4 @@
-"""The examples of README.md and docs/, run as they stand."""
+"""The examples of README.md, run as they stand."""
 
 from __future__ import annotations
 
@@ -27,12 +27,7 @@ import tornado_sse
 from tests.serving import Command
 from tests.support import DEADLINE, SECOND, Connect, Connection, until, within
 from tornado_sse import EventParser, Settings
-from tornado_sse.cli.config import read_config
-from tornado_sse.cli.serve import serve
 from tornado_sse.gap import gap_event
-from tornado_sse.serializers import registry
-from tornado_sse.server import posting
-from tornado_sse.server.submission import MOST_LINES
 from tornado_sse.testing import listen
 
 ROOT = Path(__file__).parents[1]
@@ -239,21 +234,6 @@ async def test_the_server_to_run_prints_what_it_says(
     assert shape(printed) == shape(shown.splitlines())
 
 
-def test_the_guide_to_the_server_is_true(tmp_path: Path) -> None:
-    guide = (ROOT / "docs" / "serving.md").read_text("utf-8")
-    (settings,) = blocks(guide, "toml")
-    (tmp_path / "settings.toml").write_text(settings)
-    options = {(each.name or "").replace("_", "-") for each in serve.params}
-    values, grants = read_config(tmp_path / "settings.toml", options)
-    assert len(grants) == 3
-    assert values["port"] == 8000
-    for option in re.findall(r"`--([a-z-]+)", guide):
-        assert option in options | {"help"}
-    said = {row[0]: row[1] for row in re.findall(r"^\| `(\w+)` \| `([\w-]+)` \|", guide, re.MULTILINE)}
-    assert said == posting._HEADERS
-    assert f"up to {MOST_LINES:,} at once" in guide
-
-
 @pytest.mark.gen_test
 async def test_a_python_client(io_loop: IOLoop, capsys: pytest.CaptureFixture[str]) -> None:
     prices = run(block("class Prices"))
@@ -320,31 +300,3 @@ def test_every_python_block_is_run_by_a_test() -> None:
     ]
     assert len(blocks(README, "python")) == len(tested)
     assert all(block(mark) for mark in tested)
-
-
-def test_the_links_lead_somewhere() -> None:
-    pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + [*(ROOT / "docs").glob("*.md")]
-    for page in pages:
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
-
-
-def test_the_guide_to_serializers_runs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    fresh = registry.Registry()
-    for name in ("register", "get_serializer", "list_serializers"):
-        monkeypatch.setattr(f"tornado_sse.serializers.{name}", getattr(fresh, name))
-    guide = (ROOT / "docs" / "writing-a-serializer.md").read_text("utf-8")
-    namespace: dict[str, Any] = {}
-    for code in blocks(guide, "python"):
-        exec(compile(code, "writing-a-serializer.md", "exec"), namespace)
-    assert "csv csv registered" in capsys.readouterr().out
-    namespace["plain"].register(namespace["Money"], _no_longer)
-    written = tornado_sse.encode(namespace["CSVSerializer"](), [["AAPL", "191.2"], ["MSFT", "402.1"]])
-    shown = tornado_sse.encode_event(tornado_sse.Event(written, "quotes", codec="csv")).decode()
-    assert shown in blocks(guide, "")
-
-
-def _no_longer(value: object) -> object:
-    raise TypeError("this was an example")

@@ -38,7 +38,7 @@ The package, in reading order. Each module imports only from those above it:
 `.beginning`     where a subscriber begins
 `.publishing`    what is published, and what publishing returns
 `.broker`        `Broker`: publish once
-`.following`     a handler that follows channels: `subscribe`, `authorize`, `snapshot`
+`.following`     a handler that follows channels: ``subscribe``, ``authorize``, ``snapshot``
 `.handler`       `SSEHandler`: where to begin
 `.upgrader`      `upgrade`: a stream on a connection of one's own
 `.shutdown`      stopping a server: `serve_until_stopped`

@@ -37,7 +37,7 @@ def encode_event(event: Event) -> bytes:
 def encode_comment(text: str = "") -> bytes:
     """Return the bytes of a comment line, which every reader skips.
 
-    No blank line follows: `openai-python` and `httpx-sse` take a blank line after a comment for the
+    No blank line follows: openai-python and httpx-sse take a blank line after a comment for the
     end of an event once they have seen any id.
 
     :raises InvalidEventError: if the text holds CR, LF, NUL or a lone surrogate.

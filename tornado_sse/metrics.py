@@ -92,7 +92,7 @@ class Metrics(Observer):
         self.registry.register(self._brokers)
 
     def watch(self, broker: Observed) -> None:
-        """Tell of a broker's `stats` at each scrape, as long as somebody else holds the broker.
+        """Tell of a broker's `Observed.stats` at each scrape, as long as somebody else holds the broker.
 
         Needed only for a broker that reports to another observer.
         """

@@ -18,7 +18,7 @@ msgpack   msgpack    nearly anything, with bytes, NaN and 64-bit integers; base6
 ========  =========  ==========================================================================
 
 To add one, hand an instance to `register`, or install a distribution that has an entry point in the
-group ``tornado_sse.serializers``; docs/writing-a-serializer.md is the guide, and
+group ``tornado_sse.serializers``; docs/how-to/writing-a-serializer.md is the guide, and
 `tornado_sse.testing.check_serializer` the test of it. To change what happens to a type of yours in all
 of them, teach it to `plain`.
 

@@ -265,9 +265,11 @@ def listen(target: Application | str, path: str = "", *, timeout: float = 5.0, *
     coroutine on an event loop of asyncio.
 
     :arg target: an application, which is served on a port of its own as long as the listener is open, or a
-    URL. :arg str path: the path and query, if the target doesn't have it. :arg float timeout: how long it
-    waits for anything unless it is told otherwise, in seconds. :arg options: of `.EventSource`: ``headers``,
-    ``method``, ``last_event_id``, … It makes one connection and does
-        not come back by itself (``reconnect=False``), and it does not mind silence (``read_timeout=None``).
+        URL.
+    :arg str path: the path and query, if the target doesn't have it.
+    :arg float timeout: how long it waits for anything unless it is told otherwise, in seconds.
+    :arg options: of `.EventSource`: ``headers``, ``method``, ``last_event_id``, … It makes one connection and
+        does not come back by itself (``reconnect=False``), and it does not mind silence
+        (``read_timeout=None``).
     """
     return Listener(target, path, timeout, options)

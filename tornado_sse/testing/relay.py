@@ -24,8 +24,7 @@ class Relay:
 
     :arg str url: where to. Only its host and port matter here; TLS passes as it is.
     :arg int piece: how many bytes are passed on at a time, so that everything is cut everywhere; None for as
-    they
-        come.
+        they come.
     :arg float delay: seconds before each piece.
     """
 

@@ -40,9 +40,9 @@ def check_serializer(
         one with newlines in it, and the largest and the oddest there are.
     :arg unserializable: payloads that must be refused.
     :arg damaged: data that must be refused. Besides, every sample's data is cut off and altered at
-        many places; since the result may happen to be good data (``12`` cut to ``1``), `loads` may
+        many places; since the result may happen to be good data (``12`` cut to ``1``), ``loads`` may
         then return anything, but must do so soon, or raise an Exception.
-    :arg float timeout: seconds until a `loads` of damaged data is said to hang.
+    :arg float timeout: seconds until a ``loads`` of damaged data is said to hang.
 
     :raises AssertionError: at the first breach, with a sentence that says what to do. What the
         serializer raised, if it should not have, is ``__cause__``.
@@ -152,7 +152,7 @@ def _damage(data: bytes) -> Iterator[bytes]:
 
 
 def _outcome(serializer: Serializer, inputs: Sequence[bytes], timeout: float) -> Exception | None:
-    """Return what the last of these calls of `loads` raised; fail if any hangs or raises no Exception."""
+    """Return what the last of these calls of ``loads`` raised; fail if any hangs or raises no Exception."""
     outcome: list[BaseException | None] = []
 
     def run() -> None:
