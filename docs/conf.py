@@ -42,6 +42,8 @@ source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
 default_role = "py:obj"
 nitpicky = True
+# Attributes as Datastar has them are no HTML to Pygments, which colours the rest.
+suppress_warnings = ["misc.highlighting_failure"]
 # What Sphinx makes of a Callable without arguments in the signature of a class.
 nitpick_ignore = [("py:class", "collections.abc.Callable[[]")]
 add_module_names = False

@@ -4,14 +4,14 @@ A log with the prefix ``p`` is one stream of these subjects. A subject has no ro
 name or in a key, so what means something to NATS is escaped with per cent, of which a channel's name has
 none.
 
-======================  ====================================================================================
-``p.<channel>.e``       the events without a key
-``p.<channel>.k.<key>`` the latest event of a key
-``p.<channel>.f``       the channel's floors, two positions in digits: up to where events without a key may
-                        have been dropped, and those with one
-``p.%``                 nothing; what is published there is refused
-``p-live.<…>``          what has come to ``p.<…>``, as the server tells of it
-======================  ====================================================================================
+=======================  ====================================================================================
+``p.<channel>.e``        the events without a key
+``p.<channel>.k.<key>``  the latest event of a key
+``p.<channel>.f``        the channel's floors, two positions in digits: up to where events without a key may
+                         have been dropped, and those with one
+``p.%``                  nothing; what is published there is refused
+``p-live.<…>``           what has come to ``p.<…>``, as the server tells of it
+=======================  ====================================================================================
 """
 
 from __future__ import annotations
