@@ -59,6 +59,8 @@ myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 # Console transcripts and wire bytes have no language.
 highlight_language = "text"
+# Two hyphens are an option of a command.
+smartquotes = False
 pygments_style = "tango"
 pygments_dark_style = "monokai"
 

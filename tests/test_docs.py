@@ -75,6 +75,7 @@ def test_the_examples_of_a_page_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tornado_sse.metrics.REGISTRY", CollectorRegistry())
     # Not with a deadline of the event loop's: a page that sets the clock forward would meet it.
     asyncio.run(run(page))
     for claim in CLAIMS.get(page, ()):

@@ -10,7 +10,7 @@
     │   ├── SerializerPluginError                 a plugin does not load, or clashes
     │   ├── EncodeError        (ValueError)       a payload the serializer can't write
     │   └── DecodeError        (ValueError)       data the serializer can't read
-    ├── SettingError           (ValueError)       an ``sse_`` setting makes no sense
+    ├── SettingError           (ValueError)       an sse_ setting makes no sense
     ├── UpgradeError                              a connection that can't become an event stream
     ├── BufferFullError                           the reader is too slow for what is written
     ├── StreamClosedError      (ConnectionError)  the stream has ended
