@@ -4,8 +4,8 @@ Theory of operation
 -------------------
 The log is one stream, and an event's position the number of its message there; see `.nats_names` for the
 subjects. A process has one connection, however many channels it follows. The server tells of each message
-that has come to the stream on a subject of its own (its ``republish``), to which a process subscribes for each
-channel it follows: no consumer is needed. What is told and what is acknowledged leave the stream in one
+that has come to the stream on a subject of its own (its ``republish``), to which a process subscribes for
+each channel it follows: no consumer is needed. What is told and what is acknowledged leave the stream in one
 queue, in the order of positions, and are heard in that order (`.nats_link`). So when an append is
 acknowledged, everything up to it has been heard.
 
