@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tornado_sse.backends import MemoryBackend, RetentionOf
-from tornado_sse.backends.registry import GROUP, BackendRegistry
+from tornado_sse.backends.registry import GROUP, BackendInfo, BackendRegistry, list_backends
 from tornado_sse.errors import BackendNotFoundError, BackendPluginError
 from tornado_sse.log import Retention
 
@@ -109,3 +109,37 @@ def test_an_extra_that_is_not_installed_is_named(
     hint = f"pip install 'tornado-sse[{extra}]'"
     sentence = f"backend plugin tornado-sse[{extra}]: it is not installed: {hint}"
     assert str(caught.value) == sentence
+
+
+def test_what_is_there_is_listed_without_being_loaded() -> None:
+    there = registry(tape=f"{__name__}:opens", broken="no_such_module:x", memory="no_such_module:x")
+    built_in = [BackendInfo(scheme, "built-in") for scheme in ("memory", "sqlite")]
+    listed = there.list_backends()
+    assert [info for info in listed if info.scheme in ("broken", "tape")] == [
+        BackendInfo("broken", "?[broken]"),
+        BackendInfo("tape", "?[tape]"),
+    ]
+    assert BackendInfo("memory", "?[memory]", "hidden: the scheme is built in") in listed
+    assert all(info in listed for info in built_in)
+    assert [info.scheme for info in listed] == sorted(info.scheme for info in listed)
+
+
+def test_what_can_not_be_used_is_listed_with_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tornado_sse.backends.redis", None)
+    there = registry(tape=f"{__name__}:opens", broken="no_such_module:x")
+    problems = {info.scheme: info.problem for info in there.list_backends(load=True)}
+    assert problems["broken"].startswith("it does not load: ModuleNotFoundError")
+    assert problems["redis"] == "it is not installed: pip install 'tornado-sse[redis]'"
+    assert problems["tape"] == problems["memory"] == ""
+    assert {info.problem for info in there.list_backends()} == {"", problems["broken"]}, "it has been tried"
+
+
+def test_all_that_claim_a_scheme_are_listed() -> None:
+    entries = [EntryPoint("tape", f"{__name__}:opens", GROUP)] * 2
+    listed = [info for info in BackendRegistry(lambda: entries).list_backends() if info.scheme == "tape"]
+    assert len(listed) == 2
+    assert all("uninstall all but one" in info.problem for info in listed)
+
+
+def test_the_module_functions_share_one_registry() -> None:
+    assert "sqlite" in [info.scheme for info in list_backends()]

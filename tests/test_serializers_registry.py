@@ -99,6 +99,16 @@ def test_metadata_is_not_looked_at_as_long_as_names_are_registered() -> None:
     registry.decode("custom", "")
 
 
+def test_listing_tries_what_is_there_if_it_is_told_to(install: Install) -> None:
+    install("broken-one", {"broken": "no_such_module:x", "json": "no_such_module:x"})
+    registry = Registry()
+    assert infos(registry)["broken"][0].problem == ""
+    problems = {info.name: info.problem for info in registry.list_serializers(load=True) if info.problem}
+    assert problems["broken"].startswith("it does not load: ModuleNotFoundError")
+    assert problems["json"].startswith("hidden: "), "and is not tried"
+    assert infos(registry)["broken"][0].problem == problems["broken"]
+
+
 def test_metadata_is_looked_at_once() -> None:
     calls = []
 

@@ -21,17 +21,19 @@ What means something else in a URL is escaped with per cent: ``%3F`` for ``?``, 
 
 from tornado_sse.backends.base import WINDOW, Backend, Listener, Page, RetentionOf
 from tornado_sse.backends.memory import MemoryBackend
-from tornado_sse.backends.registry import open_backend
+from tornado_sse.backends.registry import BackendInfo, list_backends, open_backend
 from tornado_sse.backends.sqlite import SQLiteBackend, renew_epoch
 
 __all__ = [
     "WINDOW",
     "Backend",
+    "BackendInfo",
     "Listener",
     "MemoryBackend",
     "Page",
     "RetentionOf",
     "SQLiteBackend",
+    "list_backends",
     "open_backend",
     "renew_epoch",
 ]

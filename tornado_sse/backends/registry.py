@@ -2,12 +2,13 @@
 
 A distribution adds one by an entry point of the group ``tornado_sse.backends``. Its name is the scheme, its
 object a function that takes the URL and a `RetentionOf` and returns a `Backend` that has not been started.
-The schemes that are built in can't be taken.
+The schemes that are built in can't be taken. `list_backends` tells of both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
@@ -19,7 +20,7 @@ from tornado_sse.backends.url import BackendURL
 from tornado_sse.errors import BackendNotFoundError, BackendPluginError
 from tornado_sse.plugins import PluginFailure, Plugins
 
-__all__ = ["GROUP", "BackendRegistry", "open_backend"]
+__all__ = ["GROUP", "BackendInfo", "BackendRegistry", "list_backends", "open_backend"]
 
 GROUP: Final = "tornado_sse.backends"
 
@@ -27,32 +28,49 @@ GROUP: Final = "tornado_sse.backends"
 _Open = Callable[[str, RetentionOf], Any]
 
 
-def _of_extra(name: str) -> _Open:
-    """Return what opens a backend whose module needs an extra, which is imported when it is asked for."""
+class _OfExtra:
+    """Opens a backend whose module needs an extra; it is imported when it is asked for."""
 
-    def opens(url: str, retention: RetentionOf) -> Any:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, url: str, retention: RetentionOf) -> Any:
+        return self.load().from_url(url, retention)
+
+    def load(self) -> Any:
         try:
-            module = import_module(f"tornado_sse.backends.{name}")
+            return import_module(f"tornado_sse.backends.{self._name}")
         except ModuleNotFoundError as error:
-            reason = f"it is not installed: pip install 'tornado-sse[{name}]'"
-            raise BackendPluginError(f"tornado-sse[{name}]", reason) from error
-        return module.from_url(url, retention)
-
-    return opens
+            reason = f"it is not installed: pip install 'tornado-sse[{self._name}]'"
+            raise BackendPluginError(f"tornado-sse[{self._name}]", reason) from error
 
 
 _BUILT_IN: Final[dict[str, _Open]] = {
     "memory": open_memory,
     "sqlite": open_sqlite,
-    "redis": _of_extra("redis"),
-    "rediss": _of_extra("redis"),
-    "redis+unix": _of_extra("redis"),
-    "nats": _of_extra("nats"),
-    "tls": _of_extra("nats"),
+    "redis": _OfExtra("redis"),
+    "rediss": _OfExtra("redis"),
+    "redis+unix": _OfExtra("redis"),
+    "nats": _OfExtra("nats"),
+    "tls": _OfExtra("nats"),
 }
 
 # What the URLs of those built in look like.
 _KNOWN: Final = ("memory://", "sqlite:///path/of/a/file.db", "redis://host", "nats://host")
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInfo:
+    """One backend that there is, loaded or not.
+
+    :arg str scheme: how its URLs begin.
+    :arg str source: ``"built-in"``, or for a plugin ``distribution[entry point]``.
+    :arg str problem: why it can't be used; empty if it can, or was not tried.
+    """
+
+    scheme: str
+    source: str
+    problem: str = ""
 
 
 class BackendRegistry:
@@ -87,6 +105,38 @@ class BackendRegistry:
             raise BackendPluginError(plugin, f"it returns a {type(backend).__name__}, which is no Backend")
         return backend
 
+    def list_backends(self, *, load: bool = False) -> list[BackendInfo]:
+        """Return all there are, sorted by scheme.
+
+        A plugin that can't be had is listed with its ``problem``: its scheme is built in, or claimed by
+        another distribution, or it was tried and failed. So is one that is built in, and lacks what it needs.
+
+        :arg bool load: try each of them first; otherwise none is loaded.
+        """
+        result = [
+            BackendInfo(scheme, "built-in", _problem(opens, load)) for scheme, opens in _BUILT_IN.items()
+        ]
+        for scheme in self._plugins.names():
+            problem = self._plugins.clash(scheme)
+            if scheme in _BUILT_IN:
+                problem = "hidden: the scheme is built in"
+            else:
+                loaded = self._plugins.load(scheme) if load else self._plugins.loaded(scheme)
+                if isinstance(loaded, PluginFailure):
+                    problem = loaded.reason
+            result.extend(BackendInfo(scheme, source, problem) for source in self._plugins.sources(scheme))
+        return sorted(result, key=lambda info: (info.scheme, info.problem, info.source))
+
+
+def _problem(opens: _Open, load: bool) -> str:
+    """Return what a built-in backend lacks, or nothing."""
+    if load and isinstance(opens, _OfExtra):
+        try:
+            opens.load()
+        except BackendPluginError as error:
+            return error.reason
+    return ""
+
 
 def _accept(name: str, loaded: Any) -> _Open | str:
     return (
@@ -96,3 +146,4 @@ def _accept(name: str, loaded: Any) -> _Open | str:
 
 _registry = BackendRegistry()
 open_backend = _registry.open_backend
+list_backends = _registry.list_backends

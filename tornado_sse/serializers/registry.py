@@ -160,17 +160,20 @@ class Registry:
         except Exception as error:
             raise DecodeError(serializer.name, reason_of(error)) from error
 
-    def list_serializers(self) -> list[SerializerInfo]:
-        """Return all there are, sorted by name; plugins too, without loading any.
+    def list_serializers(self, *, load: bool = False) -> list[SerializerInfo]:
+        """Return all there are, sorted by name; plugins too.
 
         A plugin that can't be had under its name is listed with its ``problem``: the name is taken by
         a registered serializer, or by another distribution, or it was tried and failed.
+
+        :arg bool load: try each of them first; otherwise none is loaded.
         """
         result = [
             SerializerInfo(name, each.codec, self._source(name)) for name, each in self._registered.items()
         ]
         for name in self._plugins.names():
-            loaded = self._plugins.loaded(name)
+            tries = load and name not in self._registered
+            loaded = self._plugins.load(name) if tries else self._plugins.loaded(name)
             problem = self._plugins.clash(name)
             if name in self._registered:
                 problem = f"hidden: the name is taken by the {self._source(name)} one"
