@@ -53,8 +53,9 @@ The package, in reading order. Each module imports only from those above it:
 `.ending`        `Ending`: why a client's stream ended
 `.client`        `EventSource`: the events of a server
 `.browser`       the browser module, served
+`.probe`         a linter for servers of event streams
 `.server`        a server to run: channels over HTTP
-`.cli`           the command line: ``tornado-sse serve``, ``tornado-sse publish``
+`.cli`           the command line: ``tornado-sse serve``, ``publish``, ``tail``, ``probe`` …
 `.__main__`      the same as ``python -m tornado_sse``
 `.testing`       for the tests of those who use or extend this package
 ===============  =========================================================================

@@ -12,9 +12,12 @@ def main() -> int:
     try:
         from tornado_sse.cli import main as run
     except ModuleNotFoundError as error:
-        if error.name != "click":
+        if (error.name or "").partition(".")[0] not in ("click", "rich"):
             raise
-        print("tornado-sse: the command line needs click: pip install 'tornado-sse[cli]'", file=sys.stderr)
+        print(
+            f"tornado-sse: the command line needs {error.name}: pip install 'tornado-sse[cli]'",
+            file=sys.stderr,
+        )
         return 1
     return run()
 

@@ -6,6 +6,13 @@
 - ``events``: from lines to events
 - ``sender``: where they are sent
 - ``publish``: all three together
+- ``visible``: what may go to a terminal
+- ``asked``: what a request carries
+- ``printer``: events on stdout
+- ``tail``: reading them
+- ``probe``: what is wrong with a server
+- ``plugins``: serializers and backends
+- ``demo``: a page for a first look
 """
 
 from __future__ import annotations
@@ -16,8 +23,12 @@ from collections.abc import Sequence
 
 import click
 
+from tornado_sse.cli.demo import demo
+from tornado_sse.cli.plugins import plugins
+from tornado_sse.cli.probe import probe
 from tornado_sse.cli.publish import publish
 from tornado_sse.cli.serve import serve
+from tornado_sse.cli.tail import tail
 from tornado_sse.errors import SSEError
 
 __all__ = ["main"]
@@ -29,8 +40,8 @@ def _commands() -> None:
     """Server-Sent Events from the command line."""
 
 
-_commands.add_command(serve)
-_commands.add_command(publish)
+for _command in (serve, publish, tail, probe, plugins, demo):
+    _commands.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
