@@ -25,7 +25,7 @@ http {{
     client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3;
     uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;
     server {{
-        listen unix:{folder}/socket;
+        listen {listen};
         location / {{ proxy_pass http://127.0.0.1:{port}; }}
     }}
 }}
@@ -33,10 +33,11 @@ http {{
 
 
 @contextlib.contextmanager
-def nginx_before(port: int, folder: Path, more: str = "") -> Iterator[Path]:
-    """Run nginx in front of a server; return its Unix socket."""
+def nginx_before(port: int, folder: Path, more: str = "", *, listen: str = "") -> Iterator[Path]:
+    """Run nginx in front of a server; return its Unix socket, unless it is to listen elsewhere."""
     config = folder / "nginx.conf"
-    config.write_text(CONFIG.format(folder=folder, port=port, more=more))
+    listen = listen or f"unix:{folder}/socket"
+    config.write_text(CONFIG.format(folder=folder, port=port, more=more, listen=listen))
     with running(find_program("nginx"), "-p", folder, "-e", "stderr", "-c", config, said=folder / "said"):
         yield folder / "socket"
 

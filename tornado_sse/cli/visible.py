@@ -1,8 +1,8 @@
 """Text from anywhere, made safe to print on a terminal.
 
 A terminal obeys what it is sent: an event with an escape sequence in it could move the cursor, change the
-title, or write what looks like our own words. So whatever is not to be seen is escaped: control characters (C1
-too, which some terminals obey), and those that turn the direction of the text around.
+title, or write what looks like our own words. So whatever is not to be seen is escaped: control characters,
+C1 too, which some terminals obey, and those that turn the direction of the text around.
 """
 
 from __future__ import annotations

@@ -83,6 +83,7 @@ class Thresholds:
     :arg float silence: without a byte on an open stream. Common proxies and load balancers cut at 30 to 60.
     :arg float replay: for what a client has missed, when it resumes.
     :arg float brief: for an answer that is not to be a stream.
+    :arg float grace: how long to wait for what may be about to come, as a body where there should be none.
     """
 
     slow: float = 1.0
@@ -90,3 +91,4 @@ class Thresholds:
     silence: float = 29.0
     replay: float = 3.0
     brief: float = 5.0
+    grace: float = 0.5

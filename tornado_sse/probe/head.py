@@ -22,10 +22,10 @@ _REMEDIES: Final = {
 
 def check_status(visit: Visit) -> Iterator[Finding]:
     """Yield what keeps a client from reading the answer at all."""
-    if visit.failure:
+    if not visit.status:
         yield error(
             "no-answer",
-            f"There was no answer: {visit.failure}.",
+            f"There was no answer{visit.failure and ': '}{visit.failure}.",
             "Send the head at once: in Tornado, set the headers and await self.flush() before the first "
             "event; an SSEHandler does so.",
         )

@@ -44,10 +44,6 @@ _REDIRECTS: Final = 5
 # How often a resumption is tried during which other events come.
 _ATTEMPTS: Final = 3
 
-# How long to wait for something that may be about to come, in seconds; for a body of HEAD, too.
-_TICK: Final = 0.5
-_GRACE: Final = 0.5
-
 # A stream is known that has been heard for so many seconds, and has said as much.
 _LEAST: Final = 5.0
 _BUSY: Final = 10.0
@@ -105,9 +101,9 @@ class _Prober:
             async with self._running(headers={"Accept-Encoding": "gzip"}) as compressed:
                 await self._look_at_manners()
                 while not self._is_known(plain):
-                    await plain.changed(_TICK)
+                    await plain.changed(self._thresholds.grace)
                 # What has come to one is about to come to the other.
-                await compressed.changed(_TICK)
+                await compressed.changed(self._thresholds.grace)
             report.findings += check_head(plain)
             report.findings += check_grammar(plain.transcript, over=self._is_over(plain))
             report.findings += check_timing(plain, self._thresholds)
@@ -127,13 +123,13 @@ class _Prober:
         for left in reversed(range(_REDIRECTS + 1)):
             async with self._running() as visit:
                 while not (visit.status or visit.failure) and visit.now < self._patience:
-                    await visit.changed(_TICK)
+                    await visit.changed(self._thresholds.grace)
                 if visit.error is not None:
                     raise visit.error
                 location = visit.headers.get("Location")
                 if visit.status not in REDIRECTS or location is None or not left:
                     if not visit.is_stream:
-                        await visit.changed(_TICK)  # for a body where there should be none
+                        await visit.changed(self._thresholds.grace)  # for a body where there should be none
                     yield visit
                     return
             self._request = self._request.redirected(visit.status, location)
@@ -164,7 +160,9 @@ class _Prober:
     async def _look_at_manners(self) -> None:
         findings, facts = self._report.findings, self._report.facts
         # Whatever comes after the head of an answer to HEAD comes soon.
-        visit = await self._briefly(lambda visit: visit.transcript.size > 0, _GRACE, method="HEAD")
+        visit = await self._briefly(
+            lambda visit: visit.transcript.size > 0, self._thresholds.grace, method="HEAD"
+        )
         if not visit.status:
             visit = await self._briefly(lambda visit: visit.transcript.size > 0, method="HEAD")
         findings += check_head_method(visit)
@@ -190,13 +188,13 @@ class _Prober:
         while outcome is Outcome.OPEN and left:
             left -= 1
             known = len(plain.transcript.events)
-            until = plain.now + _TICK
+            until = plain.now + self._thresholds.grace
             # Right after an event, so that there is time until the next one.
             while len(plain.transcript.events) == known and plain.now < until and plain.ended is None:
-                await plain.changed(_TICK)
+                await plain.changed(self._thresholds.grace)
             where = resumption(plain.transcript) or where
             visit = await self._resuming_from(where.last_event_id)
-            outcome = where.outcome(plain.transcript, visit)
+            outcome = where.outcome(plain, visit)
         self._report.facts["resume"] = outcome.value
         self._report.findings += check_resumption(where, outcome, visit)
         if outcome is not Outcome.WORKS:
@@ -206,7 +204,7 @@ class _Prober:
         parts = urlsplit(self._request.url)
         url = urlunsplit(parts._replace(query=f"{parts.query}&{query}".lstrip("&")))
         visit = await self._briefly(_has_id, self._thresholds.replay, url=url)
-        self._report.facts["resume by ?last_event_id"] = where.outcome(plain.transcript, visit).value
+        self._report.facts["resume by ?last_event_id"] = where.outcome(plain, visit).value
 
     async def _return(self, plain: Visit) -> None:
         """Come back after a response has ended, as clients do."""
@@ -229,8 +227,12 @@ class _Prober:
         return (now >= _LEAST and keepalive(plain) is not None) or (now >= _BUSY and busy)
 
     def _is_over(self, plain: Visit) -> bool:
-        moments = plain.transcript.moments
-        return plain.ended is not None or bool(moments and plain.now - moments[-1] > self._thresholds.late)
+        """Return whether what has begun will not be ended any more."""
+        transcript = plain.transcript
+        waiting = (
+            transcript.has_unfinished and plain.now - transcript.unfinished.begun > self._thresholds.late
+        )
+        return plain.ended is not None or (waiting and not transcript.events)
 
     def _state(self, plain: Visit, compressed: Visit) -> None:
         """State what was seen of the stream."""

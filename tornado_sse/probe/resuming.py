@@ -2,8 +2,8 @@
 
 What can be told from outside: a client that has had all events up to an id comes back with it, and the next
 one it should get is known. Three answers are wrong: an event that it had already (a *double*), a later one (a
-*hole*), none. A later one is no proof as long as events came in the meantime, since a server may skip what
-has been replaced; so it is tried right after an event, and what came meanwhile is looked at.
+*hole*), none. A later one is no proof if it was there before the client was back, since a server may skip
+what has been replaced; so it is tried right after an event.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from tornado_sse.probe.finding import Finding, error, warning
 from tornado_sse.probe.grammar import quoted
@@ -18,6 +19,10 @@ from tornado_sse.probe.transcript import Block, Transcript
 from tornado_sse.probe.visit import Visit
 
 __all__ = ["Outcome", "Resumption", "check_repetition", "check_resumption", "resumption"]
+
+
+# How far apart two connections may be told of one event, in seconds.
+_MARGIN: Final = 0.05
 
 
 class Outcome(Enum):
@@ -44,10 +49,11 @@ class Resumption:
     expected: Block
     seen: frozenset[tuple[str | None, str]]
 
-    def outcome(self, original: Transcript, visit: Visit) -> Outcome:
+    def outcome(self, original: Visit, visit: Visit) -> Outcome:
         """Return what became of it.
 
-        :arg original: what has come meanwhile to a client that stayed.
+        :arg Visit original: the client that has stayed.
+        :arg Visit visit: the one that came back.
         """
         if visit.failure or not visit.is_stream:
             return Outcome.REFUSED
@@ -64,8 +70,10 @@ class Resumption:
         # The id of an event that it had, with other data: every connection counts from its own beginning.
         if (block.id, event.data) in self.seen or (block.id or "") in {id for id, _ in self.seen}:
             return Outcome.DOUBLE
-        later = [other for other, _ in original.events if other.ended > self.expected.ended]
-        return Outcome.OPEN if later else Outcome.HOLE
+        # What was there when it was answered, or might have been, may have replaced what is expected.
+        until = visit.after(original) + visit.answered + _MARGIN
+        times = [other.ended for other, _ in original.transcript.events]
+        return Outcome.OPEN if any(self.expected.ended < at <= until for at in times) else Outcome.HOLE
 
 
 def resumption(transcript: Transcript) -> Resumption | None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from tornado_sse.probe.finding import Finding, Thresholds, error, warning
-from tornado_sse.probe.transcript import Transcript
 from tornado_sse.probe.visit import Visit
 
 __all__ = ["check_compressed", "check_timing", "keepalive"]
@@ -86,7 +85,7 @@ def check_compressed(plain: Visit, compressed: Visit, thresholds: Thresholds) ->
             "Look at Accept-Encoding before compressing.",
         )
         return
-    lag = _lag(plain.transcript, compressed.transcript)
+    lag = _lag(plain, compressed)
     # Whoever opened first may be told of nothing that the other missed: only what is on both counts, unless
     # one has nothing at all.
     soon = [
@@ -127,14 +126,19 @@ def _longest_silence(visit: Visit) -> float:
     return max(after - before for before, after in pairwise(moments))
 
 
-def _lag(one: Transcript, other: Transcript) -> float:
-    """Return how much later, at the most, an event came to the other: by its id, and what it says."""
-    came: dict[tuple[str | None, str], float] = {
-        (block.id, event.data): block.ended for block, event in one.events if block.id
-    }
-    lags = [
-        block.ended - came[block.id, event.data]
-        for block, event in other.events
-        if (block.id, event.data) in came
-    ]
+def _lag(one: Visit, other: Visit) -> float:
+    """Return how much later, at the most, an event came to the other; less than 0 if it came sooner.
+
+    Events are the same if their ids and data are. What had come to one before the other was there does not
+    count as late.
+    """
+    offset = other.after(one)
+    came = {(block.id, event.data): block.ended for block, event in one.transcript.events if block.id}
+    lags = []
+    for block, event in other.transcript.events:
+        first = came.get((block.id or "", event.data))
+        if first is not None:
+            second = offset + block.ended
+            there = offset + other.answered if second > first else one.answered
+            lags.append(second - max(first, there) if second > first else max(second, there) - first)
     return max(lags, key=abs, default=0.0)

@@ -71,7 +71,7 @@ class Visit:
         #: For how many seconds it has been listened to.
         self.listened = 0.0
         self._changed = asyncio.Event()
-        self._sent = 0.0
+        self._sent = asyncio.get_running_loop().time()
 
     @property
     def status(self) -> int:
@@ -90,8 +90,12 @@ class Visit:
 
     @property
     def now(self) -> float:
-        """Seconds from the request."""
+        """Seconds from the request, or from before it."""
         return asyncio.get_running_loop().time() - self._sent
+
+    def after(self, other: Visit) -> float:
+        """Return by how many seconds this request was sent after another one."""
+        return self._sent - other._sent
 
     async def changed(self, seconds: float) -> None:
         """Wait until something has happened, for so many seconds at the most."""
@@ -105,7 +109,6 @@ class Visit:
 
         :arg enough: asked whenever something has come.
         """
-        self._sent = asyncio.get_running_loop().time()
         stream = None
         try:
             stream = await self._connect(seconds)
