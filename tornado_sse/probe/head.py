@@ -82,7 +82,7 @@ def check_head(visit: Visit) -> Iterator[Finding]:
             "Send none. In Tornado, flush() before finish(); a body that is written by finish() alone is "
             "no stream.",
         )
-    if (encoding := headers.get("Content-Encoding", "identity").lower()) != "identity":
+    if (encoding := headers.get("Content-Encoding", "").lower() or "identity") != "identity":
         yield error(
             "unasked-encoding",
             f"The stream is encoded as {encoding!r}, though identity was asked for.",

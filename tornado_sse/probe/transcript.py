@@ -67,6 +67,7 @@ class Transcript:
         #: Whether all bytes so far are UTF-8, and whether the first ones are a BOM.
         self.utf8 = True
         self.bom = False
+        self._at_start = True
         self._line = b""
         self._line_begun = 0.0
         self._after_cr = False
@@ -88,9 +89,6 @@ class Transcript:
         :raises EventTooLargeError: if an event is larger than an `.EventParser` takes.
         """
         self.moments.append(at)
-        if not self.size:
-            self.bom = data.startswith(_BOM)
-            data = data.removeprefix(_BOM)
         self.size += len(data)
         if self._after_cr and data.startswith(b"\n"):
             data = data[1:]
@@ -109,6 +107,10 @@ class Transcript:
             self.unfinished.begun = self._line_begun
 
     def _take(self, line: bytes, begun: float, at: float) -> None:
+        if self._at_start:
+            self._at_start = False
+            self.bom = line.startswith(_BOM)
+            line = line.removeprefix(_BOM)
         block = self.unfinished
         if line.startswith(b":"):
             block.comments += 1

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from tornado.httputil import HTTPHeaders, HTTPInputError, ResponseStartLine, parse_response_start_line
-from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
+from tornado.iostream import IOStream, UnsatisfiableReadError
 from tornado.tcpclient import TCPClient
 
 from tornado_sse.errors import ConnectionFailedError, EventTooLargeError
@@ -167,10 +167,10 @@ class Visit:
                 start_line = parse_response_start_line(first.rstrip("\r"))
                 code = start_line.code
                 self.headers = HTTPHeaders.parse(rest)
-        except UnsatisfiableReadError:
-            self.failure = f"the head of the answer is longer than {_MAX_HEAD:,} bytes"
-        except (StreamClosedError, OSError):
+        except OSError as error:
             self.failure = "the connection was closed without an answer"
+            if isinstance(getattr(error, "real_error", None), UnsatisfiableReadError):
+                self.failure = f"the head of the answer is longer than {_MAX_HEAD:,} bytes"
         except (HTTPInputError, ValueError):
             self.failure = "the answer is no HTTP"
         else:
