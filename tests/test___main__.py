@@ -30,12 +30,13 @@ def test_it_is_the_console_script() -> None:
     assert "tornado-sse = tornado_sse.__main__:main" in setup["options.entry_points"]["console_scripts"]
 
 
-def test_who_lacks_click_is_told_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("lacking", ["click", "rich.console"])
+def test_who_lacks_a_dependency_is_told_what_to_install(
+    lacking: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in [name for name in sys.modules if name.startswith("tornado_sse.cli")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "click", None)
+    monkeypatch.setitem(sys.modules, lacking, None)
     assert __main__.main() == 1
     assert capsys.readouterr().err.count("pip install 'tornado-sse[cli]'") == 1
 

@@ -22,7 +22,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_is_given(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ([], ["serve"], ["publish"]):
+    for command in ([], ["serve"], ["publish"], ["tail"], ["probe"], ["plugins"], ["demo"]):
         assert main([*command, "--help"]) == 0
         assert "Usage: tornado-sse" in capsys.readouterr().out
 
@@ -59,6 +59,6 @@ def test_a_reader_that_goes_is_no_error_to_talk_of() -> None:
 
 def test_nothing_else_needs_click() -> None:
     modules = "tornado_sse, tornado_sse.server, tornado_sse.testing"
-    program = f"import sys, {modules}; print('click' in sys.modules)"
+    program = f"import sys, {modules}; print('click' in sys.modules or 'rich' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -12,10 +12,11 @@ def main() -> int:
     try:
         from tornado_sse.cli import main as run
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("click", "rich"):
+        name = (error.name or "").partition(".")[0]
+        if name not in ("click", "rich"):
             raise
         print(
-            f"tornado-sse: the command line needs {error.name}: pip install 'tornado-sse[cli]'",
+            f"tornado-sse: the command line needs {name}: pip install 'tornado-sse[cli]'",
             file=sys.stderr,
         )
         return 1
