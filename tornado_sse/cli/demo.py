@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from pathlib import Path
 from typing import Final
 
 import click
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
 from tornado.web import StaticFileHandler
 
 from tornado_sse.broker import Broker
@@ -44,12 +44,14 @@ def demo(port: int) -> None:
     curl -d hello http://127.0.0.1:8888/channels/words
     """
     try:
-        asyncio.run(_serve(port))
+        listener = socket.create_server(("127.0.0.1", port))
     except OSError as error:
         raise click.ClickException(f"port {port} can't be listened on: {error.strerror or error}") from error
+    listener.setblocking(False)
+    asyncio.run(_serve(listener))
 
 
-async def _serve(port: int) -> None:
+async def _serve(listener: socket.socket) -> None:
     options = ServerOptions(grants=(Grant(None, publish=("words",)),), max_body=4096)
     backend = options.open_backend()
     broker = Broker(backend)
@@ -62,7 +64,6 @@ async def _serve(port: int) -> None:
         (r"/()", _Page, {"path": _PAGE, "default_filename": "index.html"}),
     )
     server = HTTPServer(application)
-    (listener,) = bind_sockets(port, "127.0.0.1")
     server.add_socket(listener)
     clock = asyncio.create_task(_tick(broker))
     print(f"Open http://127.0.0.1:{listener.getsockname()[1]} in a browser; Ctrl-C ends it.", flush=True)
