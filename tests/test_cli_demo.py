@@ -31,7 +31,9 @@ async def test_the_page_is_live(io_loop: object, command: Callable[..., Command]
     stream = await it.client.follow("/channels/clock?channel=words&start=earliest")
     tick = await stream.event()
     assert (tick.type, tick.codec) == ("tick", "json")
-    assert (await it.client.post("/channels/words", "hello"))[0] < 300
+    ours, foreign = f"http://localhost:{it.client.port}", "http://localhost.example"
+    assert (await it.client.post("/channels/words", "hello", Origin=ours))[0] == 200
+    assert (await it.client.post("/channels/words", "x", Origin=foreign))[0] == 403
     event = await stream.event()
     while event.type == "tick":
         assert {*json.loads(event.data)} == {"time", "readers"}

@@ -20,7 +20,9 @@ __all__ = ["demo"]
 
 _PAGE: Final = Path(__file__).parent / "page"
 
-_POLICY: Final = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+_POLICY: Final = (
+    "default-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
 
 
 class _Page(StaticFileHandler):
@@ -52,7 +54,15 @@ def demo(port: int) -> None:
 
 
 async def _serve(listener: socket.socket) -> None:
-    options = ServerOptions(grants=(Grant(None, publish=("words",)),), max_body=4096)
+    port = listener.getsockname()[1]
+    options = ServerOptions(
+        grants=(Grant(None, publish=("words",)),),
+        max_body=4096,
+        # The page's own, and nobody else's: without them no page may publish.
+        streams={
+            "allowed_origins": frozenset(f"http://{host}:{port}" for host in ("127.0.0.1", "localhost"))
+        },
+    )
     backend = options.open_backend()
     broker = Broker(backend)
     await broker.start()
@@ -66,7 +76,7 @@ async def _serve(listener: socket.socket) -> None:
     server = HTTPServer(application)
     server.add_socket(listener)
     clock = asyncio.create_task(_tick(broker))
-    print(f"Open http://127.0.0.1:{listener.getsockname()[1]} in a browser; Ctrl-C ends it.", flush=True)
+    print(f"Open http://127.0.0.1:{port} in a browser; Ctrl-C ends it.", flush=True)
     try:
         await serve_until_stopped(server, deadline=2)
     finally:
