@@ -153,7 +153,7 @@ def test_a_reader_that_goes_is_no_error_to_talk_of(io_loop: Any) -> None:
             )
 
     done = io_loop.asyncio_loop.run_until_complete(run())
-    assert (done.stdout, done.stderr) == (b'{"type": "message", "data": "1"}\n', b"")
+    assert (done.stdout, done.stderr) == (b'{"type":"message","data":"1"}\n', b"")
 
 
 class Terminal:

@@ -21,12 +21,17 @@ import pytest
 import tornado.web
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
+from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 
 import tornado_sse
+from tests.broken_servers import FAULTS
 from tests.serving import Command
 from tests.support import DEADLINE, SECOND, Connect, Connection, until, within
 from tornado_sse import EventParser, Settings
+from tornado_sse.cli import _commands
+from tornado_sse.cli.config import read_config
+from tornado_sse.cli.serve import serve
 from tornado_sse.gap import gap_event
 from tornado_sse.testing import listen
 
@@ -232,6 +237,80 @@ async def test_the_server_to_run_prints_what_it_says(
         return re.sub(r"(listens on http://127.0.0.1):\d+", r"\1:…", text).splitlines()
 
     assert shape(printed) == shape(shown.splitlines())
+
+
+@pytest.mark.gen_test
+async def test_tail_prints_what_it_says(io_loop: object, command: Callable[..., Command]) -> None:
+    server = await command(
+        "serve", "--port", "0", "--allow-anonymous-publish", "--log-level", "error"
+    ).listening()
+    await server.client.post("/channels/news", "hello")
+    await server.client.post("/channels/news?event=count", "1")
+    first, *shown = block("tornado-sse tail", "").splitlines()
+    it = command(*shlex.split(first.removeprefix("$ ").replace(":8000", f":{server.client.port}"))[1:])
+    assert await it.ended() == 0
+
+    def shape(line: str) -> dict[str, Any]:
+        return {name: value for name, value in json.loads(line).items() if name != "id"}
+
+    assert [shape(line) for line in it.said] == [shape(line) for line in shown]
+
+
+class Prices(tornado.web.RequestHandler):
+    """What people write by hand."""
+
+    async def get(self) -> None:
+        self.set_header("Content-Type", "text/event-stream")
+        with contextlib.suppress(StreamClosedError):
+            for number in range(1, 1000):
+                self.write(f"id: {number}\nretry: 3\ndata: {number}\n\n")
+                await self.flush()
+                await asyncio.sleep(0.25)
+
+
+@pytest.mark.gen_test
+async def test_probe_prints_what_it_says(
+    io_loop: object,
+    serve: Callable[..., None],
+    command: Callable[..., Command],
+    http_server: object,
+    http_port: int,
+) -> None:
+    serve(Prices, log_function=lambda handler: None)
+    first, *shown = block("tornado-sse probe", "").splitlines()
+    it = command(*shlex.split(first.removeprefix("$ ").replace(":8001", f":{http_port}"))[1:])
+    assert await it.ended() == 1
+
+    def shape(lines: list[str]) -> str:
+        """Return the words, without the numbers that are others each time."""
+        return re.sub(r"\d+", "1", " ".join(" ".join(lines).split()))
+
+    assert shape(it.said) == shape(shown)
+
+
+def test_the_page_of_the_command_line_names_all_findings() -> None:
+    page = (ROOT / "docs" / "command-line.md").read_text("utf-8")
+    rows = re.findall(
+        r"^\| (`[a-z0-9-]+`(?:, `[a-z0-9-]+`)*) \|", page.partition("| finding |")[2], re.MULTILINE
+    )
+    named = [code for row in rows for code in re.findall(r"[a-z0-9-]+", row)]
+    assert sorted(named) == sorted({code for codes in FAULTS.values() for code in codes})
+    assert {*_commands.commands} == {*re.findall(r"^\| `tornado-sse (\w+)", page, re.MULTILINE)}
+
+
+def test_the_guide_to_the_server_is_true(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "serving.md").read_text("utf-8")
+    (settings,) = blocks(guide, "toml")
+    (tmp_path / "settings.toml").write_text(settings)
+    options = {(each.name or "").replace("_", "-") for each in serve.params}
+    values, grants = read_config(tmp_path / "settings.toml", options)
+    assert len(grants) == 3
+    assert values["port"] == 8000
+    for option in re.findall(r"`--([a-z-]+)", guide):
+        assert option in options | {"help"}
+    said = {row[0]: row[1] for row in re.findall(r"^\| `(\w+)` \| `([\w-]+)` \|", guide, re.MULTILINE)}
+    assert said == posting._HEADERS
+    assert f"up to {MOST_LINES:,} at once" in guide
 
 
 @pytest.mark.gen_test

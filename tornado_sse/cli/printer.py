@@ -101,9 +101,9 @@ class LinePrinter(_Plain):
             line["codec"] = event.codec
         if not payload:
             line["data"] = event.data
-        text = json.dumps(line, ensure_ascii=False)
+        text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
         if payload:
-            text = f'{text[:-1]}, "payload": {payload}}}'
+            text = f'{text[:-1]},"payload":{payload}}}'
         self._write((visible_json(text) if self._terminal else text).encode() + b"\n")
 
 

@@ -9,7 +9,6 @@ from typing import Any, Final
 import click
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from tornado_sse.cli.asked import headers_of, request_options
@@ -83,11 +82,10 @@ def probe(context: click.Context, /, url: str, **given: Any) -> None:
 
 def _show(report: Report, console: Console) -> None:
     console.print(Text(visible(report.url), "bold"))
-    facts = Table.grid(padding=(0, 2, 0, 2))
+    width = max(map(len, report.facts))
     for name, fact in report.facts.items():
-        facts.add_row(Text(name, "dim"), Text(visible(fact)))
-    console.print(facts)
-    for finding in report.findings:
+        console.print(Text(name.ljust(width + 2), "dim") + Text(visible(fact), "not dim"), soft_wrap=True)
+    for finding in sorted(report.findings, key=lambda finding: [*Severity].index(finding.severity)):
         _show_finding(finding, console)
     console.print()
     console.print(_summary(report))
