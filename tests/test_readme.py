@@ -21,7 +21,6 @@ import pytest
 import tornado.web
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
-from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 
 import tornado_sse
@@ -256,30 +255,41 @@ async def test_tail_prints_what_it_says(io_loop: object, command: Callable[..., 
     assert [shape(line) for line in it.said] == [shape(line) for line in shown]
 
 
-class Prices(tornado.web.RequestHandler):
-    """What people write by hand."""
+# What people write by hand. In a process of its own, since it says much when a client goes.
+PRICES = """
+import asyncio, tornado.web
 
-    async def get(self) -> None:
+class Prices(tornado.web.RequestHandler):
+    async def get(self):
         self.set_header("Content-Type", "text/event-stream")
-        with contextlib.suppress(StreamClosedError):
-            for number in range(1, 1000):
-                self.write(f"id: {number}\nretry: 3\ndata: {number}\n\n")
-                await self.flush()
-                await asyncio.sleep(0.25)
+        for number in range(1, 1000):
+            self.write(f"id: {number}\\nretry: 3\\ndata: {number}\\n\\n")
+            await self.flush()
+            await asyncio.sleep(0.25)
+
+async def main():
+    (listener,) = tornado.netutil.bind_sockets(0, "127.0.0.1")
+    tornado.httpserver.HTTPServer(tornado.web.Application([("/prices", Prices)])).add_socket(listener)
+    print(listener.getsockname()[1], flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
 
 
 @pytest.mark.gen_test
-async def test_probe_prints_what_it_says(
-    io_loop: object,
-    serve: Callable[..., None],
-    command: Callable[..., Command],
-    http_server: object,
-    http_port: int,
-) -> None:
-    serve(Prices, log_function=lambda handler: None)
-    first, *shown = block("tornado-sse probe", "").splitlines()
-    it = command(*shlex.split(first.removeprefix("$ ").replace(":8001", f":{http_port}"))[1:])
-    assert await it.ended() == 1
+async def test_probe_prints_what_it_says(io_loop: object, command: Callable[..., Command]) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PRICES], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            port = server.stdout.readline().strip()
+            first, *shown = block("tornado-sse probe", "").splitlines()
+            it = command(*shlex.split(first.removeprefix("$ ").replace("8001", port))[1:])
+            assert await it.ended() == 1
+        finally:
+            server.kill()
 
     def shape(lines: list[str]) -> str:
         """Return the words, without the numbers that are others each time."""
