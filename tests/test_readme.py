@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -277,19 +277,25 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.gen_test
-async def test_probe_prints_what_it_says(io_loop: object, command: Callable[..., Command]) -> None:
+@contextlib.contextmanager
+def _prices() -> Iterator[str]:
+    """Run it; yield its port."""
     with subprocess.Popen(
         [sys.executable, "-c", PRICES], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as server:
         try:
             assert server.stdout is not None
-            port = server.stdout.readline().strip()
-            first, *shown = block("tornado-sse probe", "").splitlines()
-            it = command(*shlex.split(first.removeprefix("$ ").replace("8001", port))[1:])
-            assert await it.ended() == 1
+            yield server.stdout.readline().strip()
         finally:
             server.kill()
+
+
+@pytest.mark.gen_test
+async def test_probe_prints_what_it_says(io_loop: object, command: Callable[..., Command]) -> None:
+    with _prices() as port:
+        first, *shown = block("tornado-sse probe", "").splitlines()
+        it = command(*shlex.split(first.removeprefix("$ ").replace("8001", port))[1:])
+        assert await it.ended() == 1
 
     def shape(lines: list[str]) -> str:
         """Return the words, without the numbers that are others each time."""
