@@ -273,7 +273,7 @@ class AllAtEnd(Right):
 class Blocks(Right):
     """Collects until there is a block of so many bytes, as many a proxy does."""
 
-    size = 150
+    size = 100
 
     async def sent(self, asked: Asked) -> AsyncIterator[bytes]:
         collected = b""

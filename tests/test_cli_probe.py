@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 
 import pytest
+from rich.console import Console
 
 from tests.broken_servers import Injected, Right, Unmarked, broken
 from tests.scripted import Scripted, redirect
 from tests.serving import Command
 from tests.support import reserved_address
+from tornado_sse.cli.probe import _show
+from tornado_sse.probe.finding import Report, advice, error
 
 pytestmark = pytest.mark.gen_test
 
@@ -70,3 +74,24 @@ async def test_what_can_not_be_probed_is_a_line(io_loop: object, command: Start)
         it = command("probe", *arguments)
         assert await it.ended() == 2
         assert len(it.complaints) == 1
+
+
+def test_what_is_worst_comes_first_and_obeys_nobody() -> None:
+    report = Report("http://a/\x1b", {"retry": "\x9b"}, [advice("c", "p", "r"), error("b", "\x1b[2J", "r")])
+    out = io.StringIO()
+    _show(report, Console(file=out, width=80, markup=False, highlight=False, emoji=False))
+    assert out.getvalue().split("\n") == [
+        "http://a/\\x1b",
+        "retry  \\x9b",
+        "",
+        "✗ error  b",
+        f"  {chr(92)}x1b[2J",
+        "  r",
+        "",
+        "· advice  c",
+        "  p",
+        "  r",
+        "",
+        "1 error, 1 advice",
+        "",
+    ]

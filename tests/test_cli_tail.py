@@ -18,7 +18,9 @@ import pytest
 
 from tests.scripted import CHUNKED, NO_CONTENT, STREAM, Scripted, redirect, then_wait
 from tests.serving import ROOT, Command
-from tests.support import SECOND, reserved_address, until
+from tests.support import SECOND, reserved_address, until, within
+from tornado_sse import ReceivedEvent
+from tornado_sse.cli.tail import _Tail
 
 pytestmark = pytest.mark.gen_test
 
@@ -256,3 +258,52 @@ async def test_a_file_that_is_not_there_is_told(io_loop: object, command: Start)
     it = command("tail", "http://a/", "--data", "@/no/such")
     assert await it.ended() == 1
     assert it.complaints == ["tornado-sse: /no/such can't be read: No such file or directory"]
+
+
+class Noted:
+    """A printer that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def event(self, event: ReceivedEvent, source: str) -> None:
+        self.notes.append(event.data)
+
+    def data(self, data: bytes) -> None:
+        self.notes.append(f"{len(data)} bytes")
+
+    def state(self, words: str, source: str) -> None:
+        self.notes.append(words)
+
+    def tick(self) -> None:
+        pass
+
+    close = tick
+
+
+@pytest.mark.parametrize(
+    ("answer", "given", "code", "notes"),
+    [
+        (then_wait(EVENTS), {"count": 1}, 0, ["open", f"{len(EVENTS) - len(STREAM)} bytes", "hello"]),
+        (then_wait(EVENTS), {"types": ["greet"], "count": 3, "timeout": 0.5}, 4, ["\x1b[31m\x9bred"]),
+        (then_wait(b""), {"timeout": 0.2}, 3, []),
+        (NO_CONTENT, {}, 0, []),
+        (NO_CONTENT, {"count": 1}, 4, []),
+        (b"HTTP/1.1 500 No\r\n\r\n<html>", {}, 1, []),
+        (b"", {}, 3, []),
+    ],
+)
+async def test_exit_codes(
+    io_loop: object,
+    capsys: pytest.CaptureFixture[str],
+    answer: bytes,
+    given: dict[str, Any],
+    code: int,
+    notes: list[str],
+) -> None:
+    printer = Noted()
+    async with Scripted(answer).running() as server:
+        it = _Tail(printer, {"types": [], "count": None, "timeout": None, **given})
+        assert await within(it.run([(server.url, "", {})])) == code
+    assert printer.notes[-len(notes) :] == notes if notes else not printer.notes
+    assert "<html>" not in capsys.readouterr().err

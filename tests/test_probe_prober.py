@@ -22,7 +22,7 @@ pytestmark = pytest.mark.gen_test
 
 Serve = Callable[..., None]
 
-QUICK = Thresholds(slow=0.5, late=0.3, silence=0.7, replay=1.0, brief=1.0, grace=0.15)
+QUICK = Thresholds(slow=0.5, late=0.3, silence=0.9, replay=1.0, brief=1.0, grace=0.15)
 
 
 async def look_at(url: str) -> Report:

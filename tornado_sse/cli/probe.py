@@ -96,8 +96,8 @@ def _show_finding(finding: Finding, console: Console) -> None:
     title = Text(f"{mark} {finding.severity.value}", style).append(f"  {finding.code}", "dim")
     console.print()
     console.print(title)
-    console.print(Padding(Text(visible(finding.problem)), (0, 0, 0, 2)))
-    console.print(Padding(Text(visible(finding.remedy), "green"), (0, 0, 0, 2)))
+    console.print(Padding(Text(visible(finding.problem)), (0, 0, 0, 2), expand=False))
+    console.print(Padding(Text(visible(finding.remedy), "green"), (0, 0, 0, 2), expand=False))
 
 
 def _summary(report: Report) -> Text:
