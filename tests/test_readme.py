@@ -29,8 +29,6 @@ from tests.serving import Command
 from tests.support import DEADLINE, SECOND, Connect, Connection, until, within
 from tornado_sse import EventParser, Settings
 from tornado_sse.cli import _commands
-from tornado_sse.cli.config import read_config
-from tornado_sse.cli.serve import serve
 from tornado_sse.gap import gap_event
 from tornado_sse.testing import listen
 
@@ -305,28 +303,13 @@ async def test_probe_prints_what_it_says(io_loop: object, command: Callable[...,
 
 
 def test_the_page_of_the_command_line_names_all_findings() -> None:
-    page = (ROOT / "docs" / "command-line.md").read_text("utf-8")
+    page = (ROOT / "docs" / "how-to" / "command-line.md").read_text("utf-8")
     rows = re.findall(
         r"^\| (`[a-z0-9-]+`(?:, `[a-z0-9-]+`)*) \|", page.partition("| finding |")[2], re.MULTILINE
     )
     named = [code for row in rows for code in re.findall(r"[a-z0-9-]+", row)]
     assert sorted(named) == sorted({code for codes in FAULTS.values() for code in codes})
     assert {*_commands.commands} == {*re.findall(r"^\| `tornado-sse (\w+)", page, re.MULTILINE)}
-
-
-def test_the_guide_to_the_server_is_true(tmp_path: Path) -> None:
-    guide = (ROOT / "docs" / "serving.md").read_text("utf-8")
-    (settings,) = blocks(guide, "toml")
-    (tmp_path / "settings.toml").write_text(settings)
-    options = {(each.name or "").replace("_", "-") for each in serve.params}
-    values, grants = read_config(tmp_path / "settings.toml", options)
-    assert len(grants) == 3
-    assert values["port"] == 8000
-    for option in re.findall(r"`--([a-z-]+)", guide):
-        assert option in options | {"help"}
-    said = {row[0]: row[1] for row in re.findall(r"^\| `(\w+)` \| `([\w-]+)` \|", guide, re.MULTILINE)}
-    assert said == posting._HEADERS
-    assert f"up to {MOST_LINES:,} at once" in guide
 
 
 @pytest.mark.gen_test
