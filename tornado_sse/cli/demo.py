@@ -39,7 +39,7 @@ class _Page(StaticFileHandler):
 def demo(port: int) -> None:
     """Show what this is, in a page: a live clock, and words that reach all who have it open.
 
-    It is the server of `tornado-sse serve`, in memory, for this machine alone; the page's source is a hundred
+    It is the server of tornado-sse serve, in memory, for this machine alone; the page's source is a hundred
     lines. Anybody on this machine may publish to the channel words, as
 
     \b

@@ -57,13 +57,14 @@ def probe(context: click.Context, /, url: str, **given: Any) -> None:
     An error is what makes clients lose events, or get none; a warning what goes wrong in some clients, behind
     some proxies, or on a bad day; advice is for what is right.
 
+    The exit code is:
+
     \b
-    The exit code is
-      0  if nothing is wrong (there may be advice);
-      1  if something is;
-      2  if the command line makes no sense;
-      3  if there is no connection;
-    130  after Ctrl-C.
+    0 if nothing is wrong (there may be advice)
+    1 if something is
+    2 if the command line makes no sense
+    3 if there is no connection
+    130 after Ctrl-C
     """
     headers = headers_of(given["headers"], given["token"])
     with Console(stderr=True).status("listening …", spinner="dots"):

@@ -92,15 +92,16 @@ def tail(context: click.Context, /, urls: tuple[str, ...], **given: Any) -> None
     says how to decode it, or else data; with several URLs also url. --raw is neither. A lost connection is
     made anew and resumed, which stderr tells.
 
+    The exit code is:
+
     \b
-    The exit code is
-      0  when the server has said that this is all, --count has been reached,
-         or --timeout has passed and there was no --count;
-      1  if it answers with something else than an event stream;
-      2  if the command line makes no sense;
-      3  if there was no connection;
-      4  if there were fewer events than --count;
-    130  after Ctrl-C.
+    0 when the server has said that this is all, --count has been reached,
+    or --timeout has passed and there was no --count
+    1 if it answers with something else than an event stream
+    2 if the command line makes no sense
+    3 if there was no connection
+    4 if there were fewer events than --count
+    130 after Ctrl-C
 
     Anybody on this machine can read the command line of a process: give the token by the environment. It
     is sent to each URL.
