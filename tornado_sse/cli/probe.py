@@ -43,7 +43,7 @@ class _NoConnection(click.ClickException):
 @request_options
 @click.pass_context
 def probe(context: click.Context, /, url: str, **given: Any) -> None:
-    r"""Look at a server of event streams, whoever has written it, and say what is wrong.
+    """Look at a server of event streams, whoever has written it, and say what is wrong.
 
     \b
     tornado-sse probe https://example.com/events

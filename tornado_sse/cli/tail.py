@@ -81,7 +81,7 @@ class _Source(EventSource):
 @request_options
 @click.pass_context
 def tail(context: click.Context, /, urls: tuple[str, ...], **given: Any) -> None:
-    r"""Print the events of each URL as they come, decoded.
+    """Print the events of each URL as they come, decoded.
 
     \b
     tornado-sse tail http://127.0.0.1:8000/channels/news
