@@ -21,6 +21,7 @@ from tornado.web import Application, HTTPError
 from demos.llm.model import tokens
 from demos.page import SameSite, arguments, files, serve
 from tornado_sse import Broker, BrokerClosedError, SSEHandler
+from tornado_sse.browser import ModuleHandler
 
 HERE = Path(__file__).parent / "static"
 LONGEST = 2000  # characters of a prompt
@@ -109,7 +110,12 @@ async def main() -> None:
     options = parser.parse_args()
     broker = Broker()
     shared: dict[str, Any] = {"answers": {}, "pace": options.pace}
-    routes: list[Any] = [("/answers", Answers, shared), (rf"/answers/({ID})", Answers, shared), files(HERE)]
+    routes: list[Any] = [
+        ("/answers", Answers, shared),
+        (rf"/answers/({ID})", Answers, shared),
+        (r"/tornado_sse/(.*)", ModuleHandler),
+        files(HERE),
+    ]
     await serve(Application(routes, sse_broker=broker), options, broker.start)
 
 

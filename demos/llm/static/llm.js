@@ -1,7 +1,7 @@
 // A conversation: each answer is followed until it is done, over as many connections as it takes. Whatever the server
 // has sent is shown by textContent, as text.
 
-import { events } from "./events.js";
+import { EventStream } from "./tornado_sse/tornado_sse.js";
 
 const $ = (id) => document.getElementById(id);
 const RETRY = 1000;
@@ -32,39 +32,43 @@ class Answer {
   /** Read until it is done. */
   async follow() {
     while (!this.end) {
-      try {
-        await this.read(await this.request());
-      } catch {
-        // Cut off, or nobody there: what has been read is not lost, and the rest is asked for.
-      }
-      if (this.end) break;
-      showState("reconnecting");
-      await new Promise((resolve) => setTimeout(resolve, RETRY));
+      await this.read();
+      if (!this.end) await new Promise((resolve) => setTimeout(resolve, RETRY));
     }
     this.item.dataset.end = this.end;
     this.note.textContent = NOTES[this.end] ?? "";
   }
 
-  request() {
+  /** Read by one stream, over as many connections as it takes. */
+  read() {
     // Until the server is known to have the question it is asked, with the same id: it answers once.
-    if (!this.known) return fetch("answers", { method: "POST", body: new URLSearchParams({ id: this.id, prompt: this.prompt }) });
-    return fetch(`answers/${this.id}`, { headers: this.lastId ? { "Last-Event-ID": this.lastId } : {} });
-  }
-
-  async read(response) {
-    if (!response.ok) {
-      if (response.status < 500) this.end = response.status === 404 ? "gone" : "refused";
-      return;
-    }
-    this.known = true;
-    keep();
-    showState("writing");
-    for await (const { type, data, id } of events(response)) {
-      this.lastId = id;
-      if (type === "token") this.append(data);
-      else if (type === "gap") this.note.textContent = NOTES.gap;
-      else if (type === "done") this.end = JSON.parse(data).reason; // and the response ends
-    }
+    const asks = !this.known;
+    const stream = asks
+      ? new EventStream("answers", { method: "POST", body: new URLSearchParams({ id: this.id, prompt: this.prompt }) })
+      : new EventStream(`answers/${this.id}`, { lastEventId: this.lastId });
+    return new Promise((resolve) => {
+      const leave = () => {
+        this.lastId = stream.lastEventId;
+        stream.close();
+        resolve();
+      };
+      stream.onopen = () => {
+        this.known = true;
+        keep();
+        showState("writing");
+      };
+      stream.onerror = ({ status, delay }) => {
+        if (delay === null && status < 500) this.end = status === 404 ? "gone" : "refused";
+        else showState("reconnecting");
+        if (delay === null || (asks && this.known)) leave();
+      };
+      stream.ongap = () => (this.note.textContent = NOTES.gap);
+      stream.addEventListener("token", (event) => this.append(event.data));
+      stream.addEventListener("done", (event) => {
+        this.end = event.payload.reason; // and the response ends
+        leave();
+      });
+    });
   }
 
   append(token) {
