@@ -40,6 +40,13 @@ def main() -> int:
     )
     parser.add_argument("--idle", type=positive, help="how many streams; default: 5000, with --quick 1000")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="for the results of these")
+    parser.add_argument(
+        "--node-modules",
+        type=Path,
+        default=Path("node_modules"),
+        metavar="FOLDER",
+        help="where packages for Node are installed, for fanout and parsing",
+    )
     group = parser.add_argument_group("fanout")
     group.add_argument(
         "--subscribers", type=numbers, metavar="N,…", help="default: 100,1000,10000; --quick 100,1000"
@@ -47,7 +54,6 @@ def main() -> int:
     group.add_argument(
         "--peers-python", default=sys.executable, metavar="PYTHON", help="that has peers installed"
     )
-    group.add_argument("--node-modules", type=Path, default=Path("node_modules"), metavar="FOLDER")
     options = parser.parse_args()
     if unknown := {*options.names} - {*NAMES, *MORE}:
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(NAMES + MORE)}")
@@ -78,7 +84,8 @@ def main() -> int:
             encoder.measure(options.rounds or (3 if quick else 9), seconds=0.01 if quick else 0.05)
         if "parsing" in names:
             pin(SERVER_CORE)
-            parsing.measure(options.rounds or (3 if quick else 9), size=100_000 if quick else 1_000_000)
+            rounds = options.rounds or (3 if quick else 9)
+            parsing.measure(rounds, 100_000 if quick else 1_000_000, options.node_modules)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130

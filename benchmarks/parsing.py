@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import shutil
+import subprocess
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 from types import SimpleNamespace
@@ -19,15 +25,35 @@ __all__ = ["measure"]
 #: A piece as it comes from a socket.
 _PIECE: Final = 64 * 1024
 
+#: What runs others' parsers for Node, and the package that it runs.
+_SCRIPT: Final = Path(__file__).with_suffix(".mjs")
+_PACKAGE: Final = "eventsource-parser"
+
+#: How many events are found in some pieces, of which it is told how many there are.
 Parse = Callable[[list[bytes], int], int]
 
+#: The same, and the seconds that it takes.
+Timed = Callable[[list[bytes], int], tuple[int, float]]
 
-def measure(rounds: int, size: int) -> None:
-    """Measure and print; each stream has about so many bytes."""
-    parsers: dict[str, Parse] = {"tornado-sse": _ours}
+
+def measure(rounds: int, size: int, node_modules: Path) -> None:
+    """Measure and print; each stream has about so many bytes.
+
+    :arg node_modules: where packages for Node are installed.
+    """
+    parsers: dict[str, Timed] = {"tornado-sse": _timed(_ours)}
     for name, (module, parse) in _OTHERS.items():
         if find_spec(module) is not None:
-            parsers[name] = parse
+            parsers[name] = _timed(parse)
+    if not shutil.which("node") or not (node_modules / _PACKAGE).is_dir():
+        print(f"without {_PACKAGE} (Node): npm install {_PACKAGE}, and --node-modules (now {node_modules})")
+        _measure(rounds, size, parsers)
+        return
+    with _node(node_modules) as timed:
+        _measure(rounds, size, {**parsers, f"{_PACKAGE} (Node)": timed})
+
+
+def _measure(rounds: int, size: int, parsers: dict[str, Timed]) -> None:
     rows: list[list[Cell]] = []
     for name, event in EVENTS.items():
         frame = encode_event(event)
@@ -37,9 +63,8 @@ def measure(rounds: int, size: int) -> None:
         times: dict[str, list[float]] = {each: [] for each in parsers}
         for _ in range(rounds):
             for each, parse in parsers.items():
-                begun = perf_counter()
-                found = parse(pieces, count)
-                times[each].append((perf_counter() - begun) / count)
+                found, seconds = parse(pieces, count)
+                times[each].append(seconds / count)
                 if found != count:
                     raise RuntimeError(f"{each} found {found} of {count} events: {name}")
         nanoseconds = [round(median(each) * 1e9) for each in times.values()]
@@ -48,6 +73,33 @@ def measure(rounds: int, size: int) -> None:
     print_table(f"Parser: nanoseconds per event (median; rounds: {rounds})", columns, rows)
     if missing := {*_OTHERS} - {*parsers}:
         print_note(f"Not installed: {', '.join(sorted(missing))}. The extra `bench` has them.")
+
+
+def _timed(parse: Parse) -> Timed:
+    def timed(pieces: list[bytes], count: int) -> tuple[int, float]:
+        begun = perf_counter()
+        found = parse(pieces, count)
+        return found, perf_counter() - begun
+
+    return timed
+
+
+@contextlib.contextmanager
+def _node(node_modules: Path) -> Iterator[Timed]:
+    """Run Node. It has its own clock: how the pieces get there does not count."""
+    command: list[str | Path] = ["node", _SCRIPT, node_modules.resolve()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        pipes = process.stdin, process.stdout
+
+        def timed(pieces: list[bytes], count: int) -> tuple[int, float]:
+            to, back = pipes
+            assert to is not None
+            assert back is not None
+            print(json.dumps([b64encode(piece).decode() for piece in pieces]), file=to, flush=True)
+            found, seconds = json.loads(back.readline())
+            return found, seconds
+
+        yield timed
 
 
 def _ours(pieces: list[bytes], count: int) -> int:
