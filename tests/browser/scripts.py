@@ -1,4 +1,4 @@
-"""Other people's scripts, for a page to load: from their packages, and never in this repository.
+"""Other people's scripts, for a page or for Node to load: from their packages, and never in this repository.
 
 A package is fetched once, by the client of its registry, into a folder of the user's cache.
 """
@@ -78,6 +78,10 @@ HTMX_2 = Script("npm", "htmx.org", "2.0.11", "dist/htmx.min.js")
 HTMX_2_SSE = Script("npm", "htmx-ext-sse", "2.2.4", "dist/sse.min.js")
 HTMX_4 = Script("npm", "htmx.org", "4.0.1", "dist/htmx.min.js")
 HTMX_4_SSE = Script("npm", "htmx.org", "4.0.1", "dist/ext/hx-sse.min.js")
+
+# The last ones for Node 20: later ones want 22.
+EVENTSOURCE = Script("npm", "eventsource", "4.1.1", "dist/index.js")
+EVENTSOURCE_PARSER = Script("npm", "eventsource-parser", "3.1.1", "dist/index.js")
 
 # Datastar's own package stopped at a beta that speaks an older protocol, and releases since are in no
 # registry. This wheel carries 1.0.1 with two patches of its own, to how shadow roots and clicks outside are
