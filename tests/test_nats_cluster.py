@@ -105,9 +105,15 @@ async def test_leaders_change_and_servers_die(cluster: list[Server]) -> None:
     found = {record.position: record.frame for record in await those[0].all()}
     for one, log in zip(those, logs, strict=True):
         await one.backend.sync()
-        assert one.ear.positions == [*found], "each once, and in order"
+        told = one.ear.positions
+        assert told == sorted({*told}), "each once, and in order"
+        # A leader that changes may lose what it was about to tell. That is told of as a gap, behind which the
+        # log in memory begins: who follows reads what is missing from the stream.
+        untold = {*found} - {*told}
+        assert {*told} <= {*found}
+        assert (bool(one.ear.gaps), one.ear.epochs) == (bool(untold), 0)
+        assert max(untold, default=0) <= log.start
         assert held(log) == [*found][-len(log) :]
-        assert (one.ear.epochs, one.ear.gaps) == (0, [])
         await one.backend.close()
     texts = [frame.partition(b"data: ")[2] for frame in found.values()]
     assert len({*texts}) == len(texts), "appended twice"
