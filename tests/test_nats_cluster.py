@@ -113,6 +113,7 @@ async def test_leaders_change_and_servers_die(cluster: list[Server]) -> None:
         assert {*told} <= {*found}
         assert (bool(one.ear.gaps), one.ear.epochs) == (bool(untold), 0)
         assert max(untold, default=0) <= log.start
+        assert await one.positions() == [*found], "what was told or not, each can read"
         assert held(log) == [*found][-len(log) :]
         await one.backend.close()
     texts = [frame.partition(b"data: ")[2] for frame in found.values()]
